@@ -1,0 +1,65 @@
+//! Prints every shared layout, so that a change of the ABI shows in review.
+
+extern crate std;
+use std::fmt::Write;
+use std::string::String;
+
+macro_rules! layouts {
+    ($out:ident; $($ty:path { $($field:ident),* $(,)? })*) => {$(
+        writeln!($out, "{} {}", stringify!($ty), size_of::<$ty>()).unwrap();
+        $(writeln!($out, "  {:>4} {}", std::mem::offset_of!($ty, $field), stringify!($field)).unwrap();)*
+    )*};
+}
+
+#[test]
+fn layouts_are_as_reviewed() {
+    use crate::{
+        conntrack::*, endpoint::*, event::*, metrics::*, policy::*, process::*, service::*,
+        state::*,
+    };
+    let mut out = String::new();
+    layouts! { out;
+        Endpoint { id, ifindex, identity, peer, ingress, egress, workload_mac, host_mac, flags }
+        AddressKey { prefix_len, address }
+        AddressInfo { identity, peer }
+        PeerKey { rule_set, peer }
+        PortKey { prefix_len, port_set, protocol, zero, port }
+        Rule { id, flags }
+        ServiceKey { address, port, protocol, zero }
+        Service { id, ring_base, ring_len, flags }
+        RingBlock { backends }
+        Backend { address, port, protocol, zero }
+        SocketTranslationKey { cookie, backend, port, protocol, zero }
+        SocketTranslation { address, port, zero, service }
+        ProcessKey { start_ns, pid, zero }
+        Process { parent, cgroup_id, uid, binary_len, comm, binary }
+        SocketOwner { process, vip, vip_port, zero, service }
+        FlowKey { low, high, low_port, high_port, protocol, zero }
+        Connection {
+            created_ns, last_seen_ns, original, reply, initiator, responder, vip, vip_port, flags,
+            service, backend, epoch, initiator_identity, responder_identity, initiator_endpoint,
+            responder_endpoint, egress_rule, ingress_rule, state, seen, denied, zero, zero2,
+        }
+        ServiceFlowKey { source, destination, source_port, destination_port, protocol, zero }
+        ServiceFlow { last_seen_ns, backend, service }
+        FragmentKey { source, destination, id, protocol, zero }
+        FragmentPorts { source_port, destination_port }
+        FlowEvent {
+            time_ns, sequence, source, destination, vip, source_port, destination_port, vip_port,
+            cpu, source_process, destination_process, original, reply, started_ns,
+            source_identity, destination_identity, source_endpoint, destination_endpoint, service,
+            backend, egress_rule, ingress_rule, ifindex, length, kind, reason, direction, protocol,
+            tcp_flags, icmp_type, icmp_code, is_reply, flags, zero,
+        }
+        Metric { packets, bytes }
+        State {
+            abi_version, policy_epoch, flags, flow_events_per_second, drop_events_per_second,
+            timeouts, zero,
+        }
+        Timeouts {
+            tcp_opening, tcp_established, tcp_closing, other_unreplied, other, icmp,
+        }
+        Limiter { refilled_ns, tokens }
+    }
+    insta::assert_snapshot!(out);
+}
