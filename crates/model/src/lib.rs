@@ -1,1 +1,28 @@
-//! model
+//! What the node should do, as typed values that can't be wrong in form.
+//!
+//! Sources (manifests, the API, later etcd and Kubernetes) parse into these types at the edge;
+//! compilers (`policy`, `services`, `datapath`) read them. The crate does no I/O and knows no wire
+//! format: there is no serde here, and no kernel type.
+
+#![forbid(unsafe_code)]
+
+pub mod labels;
+pub mod name;
+pub mod network_policy;
+pub mod object;
+pub mod protocol;
+pub mod service;
+pub mod workload;
+
+mod snapshot;
+
+pub use labels::{Labels, Operator, Requirement, Selector};
+pub use name::{Kind, ObjectName, ObjectRef, Origin};
+pub use network_policy::{NetworkPolicy, PolicyPeer, PolicyPort, PolicyRule, PortMatch};
+pub use object::{Namespace, Object};
+pub use protocol::Protocol;
+pub use service::{
+    Algorithm, EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort, TargetPort,
+};
+pub use snapshot::{Model, NAMESPACE_NAME_LABEL};
+pub use workload::{AddressRequest, ContainerRuntime, NamedPort, Place, Workload};
