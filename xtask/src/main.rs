@@ -1,1 +1,40 @@
-fn main() {}
+//! `cargo xtask`: everything one does with this repository, one module per command.
+//!
+//! It must run on a machine that has nothing but rustup and gcc, so it depends on no crate that
+//! embeds eBPF objects: those need the linker that [`setup`] builds.
+
+#![forbid(unsafe_code)]
+
+mod build_ebpf;
+mod linker_cache;
+mod report;
+mod setup;
+mod test;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Build, try, test and package Skep", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building, testing and the demo need; the other commands do this themselves
+    Setup,
+    /// Compile the eBPF objects and list their programs, maps and sizes
+    BuildEbpf,
+    /// Run the tests
+    Test(test::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Setup => setup::run(),
+        Command::BuildEbpf => build_ebpf::run(),
+        Command::Test(options) => test::run(&options),
+    }
+}

@@ -1,0 +1,223 @@
+//! The programs of the distribution that the demo and the tests use.
+//!
+//! What counts is whether the program is there, so other distributions work once their package is
+//! installed; only Debian's are installed from here, and only by root.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::report::Step;
+use crate::workspace::{find_program, output};
+
+/// Who needs a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    Demo,
+    Tests,
+    /// The QEMU matrix of `cargo xtask test --kernels`.
+    Kernels,
+}
+
+struct Requirement {
+    program: &'static str,
+    debian: &'static str,
+    fedora: &'static str,
+    arch: &'static str,
+    suse: &'static str,
+    groups: &'static [Group],
+}
+
+const BOTH: &[Group] = &[Group::Demo, Group::Tests];
+const TESTS: &[Group] = &[Group::Tests];
+const KERNELS: &[Group] = &[Group::Kernels];
+
+#[rustfmt::skip]
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement { program: "ip", debian: "iproute2", fedora: "iproute", arch: "iproute2", suse: "iproute2", groups: BOTH },
+    Requirement { program: "nginx", debian: "nginx-light", fedora: "nginx", arch: "nginx", suse: "nginx", groups: BOTH },
+    Requirement { program: "redis-server", debian: "redis-server", fedora: "redis", arch: "redis", suse: "redis", groups: BOTH },
+    Requirement { program: "curl", debian: "curl", fedora: "curl", arch: "curl", suse: "curl", groups: BOTH },
+    Requirement { program: "iperf3", debian: "iperf3", fedora: "iperf3", arch: "iperf3", suse: "iperf", groups: TESTS },
+    Requirement { program: "nft", debian: "nftables", fedora: "nftables", arch: "nftables", suse: "nftables", groups: TESTS },
+    Requirement { program: "socat", debian: "socat", fedora: "socat", arch: "socat", suse: "socat", groups: TESTS },
+    Requirement { program: "tcpdump", debian: "tcpdump", fedora: "tcpdump", arch: "tcpdump", suse: "tcpdump", groups: TESTS },
+    Requirement { program: "bpftool", debian: "bpftool", fedora: "bpftool", arch: "bpf", suse: "bpftool", groups: TESTS },
+    Requirement { program: "qemu-system-x86_64", debian: "qemu-system-x86", fedora: "qemu-system-x86-core", arch: "qemu-system-x86", suse: "qemu-x86", groups: KERNELS },
+    Requirement { program: "busybox", debian: "busybox-static", fedora: "busybox", arch: "busybox", suse: "busybox-static", groups: KERNELS },
+];
+
+/// Installs what it can and returns the programs that are still missing.
+pub fn ensure(groups: &[Group]) -> Result<Vec<String>> {
+    let step = Step::start("packages");
+    let wanted: Vec<_> = REQUIREMENTS
+        .iter()
+        .filter(|requirement| requirement.groups.iter().any(|group| groups.contains(group)))
+        .collect();
+    let absent = || wanted.iter().copied().filter(|r| find_program(r.program).is_none());
+    let programs = |some: &[&Requirement]| some.iter().map(|r| r.program).collect::<Vec<_>>();
+
+    let mut missing: Vec<_> = absent().collect();
+    if missing.is_empty() {
+        step.done(programs(&wanted).join(", "));
+        return Ok(Vec::new());
+    }
+    let apt = find_program("apt-get");
+    let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    if let (Some(apt), true) = (&apt, is_root) {
+        let before = missing;
+        step.doing(format!("installing {} (apt-get)", join(&before, |r| r.debian, ", ")));
+        let problem = install(apt, &before);
+        missing = absent().collect();
+        if missing.is_empty() {
+            step.done(format!(
+                "{} (installed {})",
+                programs(&wanted).join(", "),
+                join(&before, |r| r.debian, ", ")
+            ));
+            return Ok(Vec::new());
+        }
+        if let Err(problem) = problem {
+            println!("{problem:#}");
+        }
+    }
+    step.missing(format!("not found: {}", programs(&missing).join(", ")));
+    println!("  {}", advice(&missing));
+    Ok(programs(&missing).into_iter().map(str::to_owned).collect())
+}
+
+/// One apt-get for all; when that fails (a name that this release doesn't have fails the whole
+/// call), one each, so that a missing package costs only itself.
+fn install(apt: &Path, missing: &[&Requirement]) -> Result<()> {
+    let _stopped = ServicesStayStopped::begin()?;
+    let names: Vec<_> = missing.iter().map(|requirement| requirement.debian).collect();
+    if has_lists() && apt_install(apt, &names).is_ok() {
+        return Ok(());
+    }
+    let updated = apt_get(apt, &["update"]);
+    if apt_install(apt, &names).is_ok() {
+        return Ok(());
+    }
+    let mut result = updated;
+    for name in names {
+        result = apt_install(apt, &[name]).and(result);
+    }
+    result
+}
+
+fn has_lists() -> bool {
+    let Ok(lists) = fs::read_dir("/var/lib/apt/lists") else { return false };
+    lists.flatten().any(|list| list.file_name().to_string_lossy().contains("_Packages"))
+}
+
+fn apt_install(apt: &Path, names: &[&str]) -> Result<()> {
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(names);
+    apt_get(apt, &arguments)
+}
+
+fn apt_get(apt: &Path, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(apt);
+    command
+        .args(["-q", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"])
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    output(&mut command).map(drop)
+}
+
+/// Debian starts a service as soon as it is installed. We run our own nginx and Redis in their own
+/// namespaces; the machine's shall not gain any. Debian asks the program `policy-rc.d` first, so
+/// there is one that says no while this value lives.
+struct ServicesStayStopped {
+    /// A policy of the machine's own, put aside.
+    aside: Option<PathBuf>,
+}
+
+impl ServicesStayStopped {
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+    const ASIDE: &str = "/usr/sbin/policy-rc.d.before-skep";
+    /// Exit status 101 means "action forbidden by policy".
+    const TEXT: &str =
+        "#!/bin/sh\n# Put here by `cargo xtask setup` while it installs packages.\nexit 101\n";
+
+    fn begin() -> Result<Self> {
+        let policy = Path::new(Self::POLICY);
+        // One of ours can only be left from a setup that was killed.
+        let is_ours = fs::read_to_string(policy).is_ok_and(|text| text == Self::TEXT);
+        let own = policy.exists() && !is_ours;
+        if own {
+            fs::rename(policy, Self::ASIDE).context(Self::POLICY)?;
+        }
+        let aside = Path::new(Self::ASIDE).exists().then(|| PathBuf::from(Self::ASIDE));
+        let guard = Self { aside };
+        fs::write(policy, Self::TEXT).context(Self::POLICY)?;
+        fs::set_permissions(policy, fs::Permissions::from_mode(0o755)).context(Self::POLICY)?;
+        Ok(guard)
+    }
+}
+
+impl Drop for ServicesStayStopped {
+    fn drop(&mut self) {
+        let restored = match &self.aside {
+            Some(aside) => fs::rename(aside, Self::POLICY),
+            None => fs::remove_file(Self::POLICY),
+        };
+        if let Err(error) = restored {
+            eprintln!("{}: {error}; services may not start until it is restored", Self::POLICY);
+        }
+    }
+}
+
+/// What to type on this distribution, or the packages' names where that is not known.
+fn advice(missing: &[&Requirement]) -> String {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let family = |name: &str| is_family(&release, name);
+    if family("debian") || family("ubuntu") {
+        format!("install them with: sudo apt-get install {}", join(missing, |r| r.debian, " "))
+    } else if family("fedora") || family("rhel") {
+        format!("install them with: sudo dnf install {}", join(missing, |r| r.fedora, " "))
+    } else if family("arch") {
+        format!("install them with: sudo pacman -S {}", join(missing, |r| r.arch, " "))
+    } else if family("suse") || family("opensuse") {
+        format!("install them with: sudo zypper install {}", join(missing, |r| r.suse, " "))
+    } else {
+        format!("install them; Debian's packages are called {}", join(missing, |r| r.debian, " "))
+    }
+}
+
+/// Whether os-release(5) names this family in `ID` or `ID_LIKE`.
+fn is_family(release: &str, family: &str) -> bool {
+    release
+        .lines()
+        .filter_map(|line| line.strip_prefix("ID=").or_else(|| line.strip_prefix("ID_LIKE=")))
+        .flat_map(|value| value.trim_matches('"').split(' '))
+        .any(|id| id == family)
+}
+
+fn join(some: &[&Requirement], name: fn(&Requirement) -> &'static str, separator: &str) -> String {
+    some.iter().map(|requirement| name(requirement)).collect::<Vec<_>>().join(separator)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_read_from_os_release() {
+        let rocky = "NAME=\"Rocky Linux\"\nID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n";
+        assert!(is_family(rocky, "rhel") && is_family(rocky, "rocky"));
+        assert!(!is_family(rocky, "debian"));
+        assert!(is_family("ID=debian\n", "debian"));
+    }
+
+    #[test]
+    fn every_program_is_required_once() {
+        for (index, requirement) in REQUIREMENTS.iter().enumerate() {
+            let earlier = &REQUIREMENTS[..index];
+            assert!(earlier.iter().all(|other| other.program != requirement.program));
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! `cargo xtask test`: the tests of every crate, by plain `cargo test`, so that it is the same
+//! everywhere. Tests that need root or a program that isn't there skip and say why.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::{setup, workspace};
+
+#[derive(Args)]
+pub struct Options {
+    /// What is passed on to `cargo test`, e.g. `-p policy some_test -- --nocapture`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    setup::toolchain()?;
+    setup::packages_if_possible(&[setup::Group::Demo, setup::Group::Tests])?;
+    workspace::run(workspace::cargo().arg("test").args(&options.arguments))
+}
