@@ -68,8 +68,9 @@ pub struct Connection {
     pub seen: u8,
     /// Drop reason if the flow has been denied since it began, else 0.
     pub denied: u8,
-    pub zero: u8,
-    pub zero2: u32,
+    /// ICMP type of the first packet, which policy takes as the port.
+    pub icmp_type: u8,
+    pub zero: u32,
 }
 
 const _: () = assert!(size_of::<Connection>() == 144);
@@ -122,16 +123,20 @@ pub struct ServiceFlowKey {
 
 const _: () = assert!(size_of::<ServiceFlowKey>() == 40);
 
-/// Value of map `service_flows`: which backend the flow has.
+/// Value of map `service_flows`: which backend the flow has. Holds its address as well, so that an
+/// open TCP connection outlives the backend's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct ServiceFlow {
     pub last_seen_ns: u64,
     pub backend: u32,
     pub service: u32,
+    pub address: Address,
+    pub port: Port,
+    pub zero: [u8; 6],
 }
 
-const _: () = assert!(size_of::<ServiceFlow>() == 16);
+const _: () = assert!(size_of::<ServiceFlow>() == 40);
 
 /// Key of map `fragments` (LRU hash): one fragmented IP packet on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable)]

@@ -38,10 +38,10 @@ fn layouts_are_as_reviewed() {
         Connection {
             created_ns, last_seen_ns, original, reply, initiator, responder, vip, vip_port, flags,
             service, backend, epoch, initiator_identity, responder_identity, initiator_endpoint,
-            responder_endpoint, egress_rule, ingress_rule, state, seen, denied, zero, zero2,
+            responder_endpoint, egress_rule, ingress_rule, state, seen, denied, icmp_type, zero,
         }
         ServiceFlowKey { source, destination, source_port, destination_port, protocol, zero }
-        ServiceFlow { last_seen_ns, backend, service }
+        ServiceFlow { last_seen_ns, backend, service, address, port, zero }
         FragmentKey { source, destination, id, protocol, zero }
         FragmentPorts { source_port, destination_port }
         FlowEvent {
