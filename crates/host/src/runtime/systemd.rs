@@ -1,0 +1,40 @@
+//! systemd units.
+
+use std::path::Path;
+
+use tokio::process::Command;
+
+use crate::cgroup::{Cgroup, Root};
+use crate::{Error, Result};
+
+/// The cgroup of a running unit. A service is where systemd puts it by default,
+/// `system.slice/UNIT`; for others systemd is asked, if it runs.
+pub async fn unit_cgroup(root: &Root, unit: &str) -> Result<Cgroup> {
+    let missing = |reason: String| Error::UnitMissing { unit: unit.to_owned(), reason };
+    if unit.is_empty() || unit.starts_with('-') || unit.contains('/') {
+        return Err(missing("that can't be the name of a unit".into()));
+    }
+    let usual = Path::new("system.slice").join(unit);
+    match root.open(&usual) {
+        Err(Error::CgroupMissing { .. }) => {}
+        found => return found,
+    }
+    // The test systemd's own sd_booted(3) makes.
+    if !Path::new("/run/systemd/system").exists() {
+        return Err(missing(format!(
+            "{} doesn't exist and systemd doesn't run here to be asked; name the cgroup instead",
+            root.resolve(&usual).display()
+        )));
+    }
+    let shown = Command::new("systemctl")
+        .args(["show", "--property=ControlGroup", "--value", "--", unit])
+        .output()
+        .await
+        .map_err(|source| Error::system("run systemctl", source))?;
+    let group = String::from_utf8_lossy(&shown.stdout).trim().to_owned();
+    if group.is_empty() {
+        let said = String::from_utf8_lossy(&shown.stderr).trim().to_owned();
+        return Err(missing(if said.is_empty() { "it isn't running".into() } else { said }));
+    }
+    root.open(group)
+}
