@@ -1,1 +1,25 @@
-//! api
+//! The agent's API: gRPC over a Unix socket.
+//!
+//! The contract is `proto/skep/v1/*.proto`; [`v1`] is generated from it and committed, so that a
+//! build needs no protoc (`tests/generated.rs` compares, and regenerates with SKEP_REGENERATE=1).
+//! Around it stand the conversions that the agent and its clients share: JSON, label selectors and
+//! flow filters. The crate knows no socket and holds no state.
+
+#![forbid(unsafe_code)]
+
+/// Generated from `proto/skep/v1`: messages, the client and the server trait of the service.
+#[allow(
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    missing_debug_implementations,
+    reason = "generated code"
+)]
+pub mod v1 {
+    include!("generated/skep.v1.rs");
+}
+
+/// Descriptors of [`v1`], as a serialised `google.protobuf.FileDescriptorSet` without comments.
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
+
+/// Where skepd listens, unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/skep/skepd.sock";
