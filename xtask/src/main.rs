@@ -6,11 +6,15 @@
 #![forbid(unsafe_code)]
 
 mod build_ebpf;
+mod dist;
 mod linker_cache;
 mod report;
 mod setup;
 mod test;
+mod tidy;
 mod workspace;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -29,12 +33,26 @@ enum Command {
     BuildEbpf,
     /// Run the tests
     Test(test::Options),
+    /// Check the rules of the repository: layers, unsafe, file sizes, licences
+    Tidy,
+    /// Package a release build as target/dist/skep-VERSION-ARCH.tar.gz
+    Dist,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
         Command::Setup => setup::run(),
         Command::BuildEbpf => build_ebpf::run(),
         Command::Test(options) => test::run(&options),
+        Command::Tidy => tidy::run(),
+        Command::Dist => dist::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Not through `main`'s return value: a user of a tool has no use for its backtrace.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -107,6 +107,13 @@ pub fn build(arguments: &[&str]) -> Result<Built> {
     Ok(built)
 }
 
+/// What rustc calls this machine, e.g. "x86_64-unknown-linux-gnu".
+pub fn host_triple() -> Result<String> {
+    let version = output(Command::new("rustc").current_dir(root()).arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).with_context(|| format!("rustc names no host in {version:?}"))
+}
+
 /// Finds a program as the shell would, and also where only root's shell looks.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
