@@ -13,7 +13,10 @@ mod link;
 pub mod map;
 pub mod mount;
 mod object;
+pub mod offsets;
 mod pin;
+pub mod privilege;
+pub mod probe;
 mod program;
 mod ring;
 mod sys;
@@ -27,7 +30,9 @@ pub use self::{
     link::{Link, LinkInfo, LinkTarget},
     map::{Map, MapInfo, MapKind, MapLayout, PerCpu, Table},
     object::{Loader, Object},
+    offsets::KernelOffsets,
     pin::unpin,
+    probe::{Feature, Features},
     program::{Program, ProgramInfo, ProgramKind},
     ring::{AsyncRing, Ring},
     test_run::{TestRun, TestRunResult},

@@ -18,6 +18,7 @@ use crate::{
     Error,
     btf::Btf,
     map::{Map, MapBtf, MapKind, MapLayout},
+    offsets::KernelOffsets,
     program::{Code, DebugInfo, Program, ProgramKind},
     sys::{self, Command},
     verifier::{self, LoadFailure, SourceLine},
@@ -101,6 +102,14 @@ impl<'a> Loader<'a> {
         value: &(impl IntoBytes + Immutable + ?Sized),
     ) -> Self {
         self.globals.insert(name, (value.as_bytes().to_vec(), false));
+        self
+    }
+
+    /// Sets the constants that say where the kernel keeps its fields, those the object has.
+    pub fn kernel_offsets(mut self, offsets: &KernelOffsets) -> Self {
+        for (name, offset) in offsets.constants() {
+            self = self.optional_global(name, &offset);
+        }
         self
     }
 

@@ -237,6 +237,13 @@ impl Program {
         Ok(Some(Self { name, fd, kind: ProgramKind { number: info.kind, hook: 0 } }))
     }
 
+    /// Gives a program that was opened through its pin the hook of `other`, the same program newly
+    /// loaded: the kernel doesn't tell it.
+    pub fn with_hook_of(mut self, other: &Program) -> Self {
+        self.kind.hook = other.kind.hook;
+        self
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

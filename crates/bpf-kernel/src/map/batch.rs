@@ -31,6 +31,18 @@ impl Map {
         }
     }
 
+    /// Whether the kernel has batches for this kind of map, found by reading none of its entries.
+    pub(crate) fn has_batches(&self) -> bool {
+        let mut position = vec![0u8; (self.layout.key_size as usize).max(4)];
+        let mut attr = self.batch(&mut [], &mut [], 0);
+        attr.out_batch = sys::address_mut(position.as_mut_slice());
+        // SAFETY: with a count of zero nothing is written but possibly the cursor.
+        match unsafe { sys::bpf(Command::MapLookupBatch, &mut attr) } {
+            Ok(_) => true,
+            Err(error) => !unsupported(&error),
+        }
+    }
+
     pub(super) fn update_all<'a>(
         &self,
         mut entries: impl Iterator<Item = (&'a [u8], &'a [u8])>,

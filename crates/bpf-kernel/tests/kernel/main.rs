@@ -2,6 +2,7 @@
 
 mod attach;
 mod host;
+mod kernel_facts;
 mod maps;
 mod object;
 mod ring;
