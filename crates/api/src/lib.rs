@@ -2,10 +2,21 @@
 //!
 //! The contract is `proto/skep/v1/*.proto`; [`v1`] is generated from it and committed, so that a
 //! build needs no protoc (`tests/generated.rs` compares, and regenerates with SKEP_REGENERATE=1).
-//! Around it stand the conversions that the agent and its clients share: JSON, label selectors and
-//! flow filters. The crate knows no socket and holds no state.
+//! Around it stand what the agent and its clients must understand alike:
+//!
+//! - [`selector`]: label selectors as users type them;
+//! - [`filter`]: which flows a filter lets through;
+//! - [`flow`]: what messages mean in the datapath's terms, and how a flow's parts are called;
+//! - [`json`]: the documented JSON form of every message.
+//!
+//! The crate opens no socket and holds no state.
 
 #![forbid(unsafe_code)]
+
+pub mod filter;
+pub mod flow;
+pub mod json;
+pub mod selector;
 
 /// Generated from `proto/skep/v1`: messages, the client and the server trait of the service.
 #[allow(
