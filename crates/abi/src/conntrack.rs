@@ -70,7 +70,9 @@ pub struct Connection {
     pub denied: u8,
     /// ICMP type of the first packet, which policy takes as the port.
     pub icmp_type: u8,
-    pub zero: u32,
+    /// [`crate::event::Direction`] whose policy denied it.
+    pub denied_direction: u8,
+    pub zero: [u8; 3],
 }
 
 const _: () = assert!(size_of::<Connection>() == 144);

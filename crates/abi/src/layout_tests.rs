@@ -38,7 +38,8 @@ fn layouts_are_as_reviewed() {
         Connection {
             created_ns, last_seen_ns, original, reply, initiator, responder, vip, vip_port, flags,
             service, backend, epoch, initiator_identity, responder_identity, initiator_endpoint,
-            responder_endpoint, egress_rule, ingress_rule, state, seen, denied, icmp_type, zero,
+            responder_endpoint, egress_rule, ingress_rule, state, seen, denied, icmp_type, denied_direction,
+            zero,
         }
         ServiceFlowKey { source, destination, source_port, destination_port, protocol, zero }
         ServiceFlow { last_seen_ns, backend, service, address, port, zero }
