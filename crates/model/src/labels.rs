@@ -1,10 +1,6 @@
 //! Labels and the selectors that pick by them.
 //! Semantics: Kubernetes "Labels and Selectors" (LabelSelector).
 
-mod parse;
-
-pub use parse::BadSelector;
-
 use std::collections::BTreeMap;
 use std::fmt;
 

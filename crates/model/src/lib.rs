@@ -16,7 +16,7 @@ pub mod workload;
 
 mod snapshot;
 
-pub use labels::{BadSelector, Labels, Operator, Requirement, Selector};
+pub use labels::{Labels, Operator, Requirement, Selector};
 pub use name::{Kind, ObjectName, ObjectRef, Origin};
 pub use network_policy::{NetworkPolicy, PolicyPeer, PolicyPort, PolicyRule, PortMatch};
 pub use object::{Namespace, Object};
