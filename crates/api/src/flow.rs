@@ -8,6 +8,11 @@ pub fn exec_id(node: &str, start_ns: u64, pid: u32) -> String {
     base64::engine::general_purpose::STANDARD.encode(format!("{node}:{start_ns}:{pid}"))
 }
 
+/// `10.0.0.1:80`, `[2001:db8::1]:80`.
+pub fn socket_address(address: &str, port: u32) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
 impl From<abi::event::FlowKind> for FlowKind {
     fn from(kind: abi::event::FlowKind) -> Self {
         match kind {

@@ -7,16 +7,20 @@
 //! - [`selector`]: label selectors as users type them;
 //! - [`filter`]: which flows a filter lets through;
 //! - [`flow`]: what messages mean in the datapath's terms, and how a flow's parts are called;
+//! - [`summary`] and [`explain`]: events and explanations in words; [`text`]: amounts in words;
 //! - [`json`]: the documented JSON form of every message.
 //!
 //! The crate opens no socket and holds no state.
 
 #![forbid(unsafe_code)]
 
+pub mod explain;
 pub mod filter;
 pub mod flow;
 pub mod json;
 pub mod selector;
+pub mod summary;
+pub mod text;
 
 /// Generated from `proto/skep/v1`: messages, the client and the server trait of the service.
 #[allow(
@@ -34,3 +38,6 @@ pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
 
 /// Where skepd listens, unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/skep/skepd.sock";
+
+/// Largest message that client and server take: thousands of manifests in one request.
+pub const MAX_MESSAGE_BYTES: usize = 256 << 20;
