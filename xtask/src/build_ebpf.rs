@@ -20,7 +20,8 @@ pub fn run() -> Result<()> {
     setup::toolchain()?;
     let step = Step::start("build");
     let objects = object_files()?;
-    step.done(format!("{} eBPF objects", objects.len()));
+    let plural = if objects.len() == 1 { "" } else { "s" };
+    step.done(format!("{} eBPF object{plural}", objects.len()));
 
     let mut contents = Vec::new();
     for path in &objects {

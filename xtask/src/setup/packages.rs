@@ -4,14 +4,14 @@
 //! installed; only Debian's are installed from here, and only by root.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::report::Step;
-use crate::workspace::{find_program, output};
+use crate::workspace::{find_program, last_lines};
 
 /// Who needs a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +73,7 @@ pub fn ensure(groups: &[Group]) -> Result<Vec<String>> {
         let problem = install(apt, &before);
         missing = absent().collect();
         if missing.is_empty() {
-            step.done(format!(
-                "{} (installed {})",
-                programs(&wanted).join(", "),
-                join(&before, |r| r.debian, ", ")
-            ));
+            step.done(format!("installed {}", join(&before, |r| r.debian, ", ")));
             return Ok(Vec::new());
         }
         if let Err(problem) = problem {
@@ -92,7 +88,6 @@ pub fn ensure(groups: &[Group]) -> Result<Vec<String>> {
 /// One apt-get for all; when that fails (a name that this release doesn't have fails the whole
 /// call), one each, so that a missing package costs only itself.
 fn install(apt: &Path, missing: &[&Requirement]) -> Result<()> {
-    let _stopped = ServicesStayStopped::begin()?;
     let names: Vec<_> = missing.iter().map(|requirement| requirement.debian).collect();
     if has_lists() && apt_install(apt, &names).is_ok() {
         return Ok(());
@@ -119,56 +114,41 @@ fn apt_install(apt: &Path, names: &[&str]) -> Result<()> {
     apt_get(apt, &arguments)
 }
 
+/// Debian starts a service as soon as it is installed. We run our own nginx and Redis in their own
+/// namespaces; the machine's shall not gain any. Debian asks the program `policy-rc.d` first, so
+/// there is one that says no (101 is "forbidden by policy") while apt-get runs. A shell does this
+/// because its traps also put things right after Ctrl-C.
+const APT_GET_WITHOUT_SERVICES: &str = r#"
+policy=/usr/sbin/policy-rc.d
+aside=$policy.before-skep
+mark='# Put here by cargo xtask setup while it installs packages.'
+restore() {
+    rm -f "$policy"
+    if [ -e "$aside" ]; then mv "$aside" "$policy"; fi
+}
+# One of ours can only be left from a setup that was killed.
+if [ -e "$policy" ] && ! grep -qF "$mark" "$policy"; then mv "$policy" "$aside" || exit; fi
+trap restore EXIT
+trap 'exit 130' INT TERM HUP
+printf '#!/bin/sh\n%s\nexit 101\n' "$mark" > "$policy" && chmod 755 "$policy" || exit
+"$@"
+"#;
+
 fn apt_get(apt: &Path, arguments: &[&str]) -> Result<()> {
-    let mut command = Command::new(apt);
-    command
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", APT_GET_WITHOUT_SERVICES, "sh"])
+        .arg(apt)
         .args(["-q", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"])
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive");
-    output(&mut command).map(drop)
-}
-
-/// Debian starts a service as soon as it is installed. We run our own nginx and Redis in their own
-/// namespaces; the machine's shall not gain any. Debian asks the program `policy-rc.d` first, so
-/// there is one that says no while this value lives.
-struct ServicesStayStopped {
-    /// A policy of the machine's own, put aside.
-    aside: Option<PathBuf>,
-}
-
-impl ServicesStayStopped {
-    const POLICY: &str = "/usr/sbin/policy-rc.d";
-    const ASIDE: &str = "/usr/sbin/policy-rc.d.before-skep";
-    /// Exit status 101 means "action forbidden by policy".
-    const TEXT: &str =
-        "#!/bin/sh\n# Put here by `cargo xtask setup` while it installs packages.\nexit 101\n";
-
-    fn begin() -> Result<Self> {
-        let policy = Path::new(Self::POLICY);
-        // One of ours can only be left from a setup that was killed.
-        let is_ours = fs::read_to_string(policy).is_ok_and(|text| text == Self::TEXT);
-        let own = policy.exists() && !is_ours;
-        if own {
-            fs::rename(policy, Self::ASIDE).context(Self::POLICY)?;
-        }
-        let aside = Path::new(Self::ASIDE).exists().then(|| PathBuf::from(Self::ASIDE));
-        let guard = Self { aside };
-        fs::write(policy, Self::TEXT).context(Self::POLICY)?;
-        fs::set_permissions(policy, fs::Permissions::from_mode(0o755)).context(Self::POLICY)?;
-        Ok(guard)
+    // Not through `workspace::output`: its error would name the whole script.
+    let output = shell.stdin(Stdio::null()).output().context("cannot run sh")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("apt-get {} failed:\n{}", arguments.join(" "), last_lines(&said, 10));
     }
-}
-
-impl Drop for ServicesStayStopped {
-    fn drop(&mut self) {
-        let restored = match &self.aside {
-            Some(aside) => fs::rename(aside, Self::POLICY),
-            None => fs::remove_file(Self::POLICY),
-        };
-        if let Err(error) = restored {
-            eprintln!("{}: {error}; services may not start until it is restored", Self::POLICY);
-        }
-    }
+    Ok(())
 }
 
 /// What to type on this distribution, or the packages' names where that is not known.
