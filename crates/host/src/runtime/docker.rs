@@ -55,7 +55,7 @@ async fn inspect(runtime: &Runtime, id: &str) -> Result<Option<Container>> {
         .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
     Ok(Some(Container {
         id,
-        // Docker writes a slash before it, podman doesn't.
+        // Both write a slash before it.
         name: name.trim_start_matches('/').to_owned(),
         labels: labels.collect(),
         pid,
