@@ -28,7 +28,7 @@ impl Netlink {
     pub async fn addresses(&self, interface: Option<u32>) -> Result<Vec<Address>> {
         let mut message = AddressMessage::default();
         message.header.index = interface.unwrap_or(0);
-        let what = || "list addresses".into();
+        let what = || "list addresses".to_owned();
         let answer = self.dump(what, RouteNetlinkMessage::GetAddress(message)).await?;
         let of_message = |object: &RouteNetlinkMessage| match object {
             RouteNetlinkMessage::NewAddress(message) => Address::of_message(message),

@@ -140,11 +140,14 @@ async fn make(node: &Netlink, workload: &Netlink, spec: &Spec) -> Result<Attache
             namespace: spec.namespace.path().to_owned(),
         });
     }
+    if !is_ours(&spec.host_name) {
+        return Err(Error::HostName { name: spec.host_name.clone() });
+    }
     let mut changes = Vec::new();
     if let Some(stale) = node.link_named(&spec.host_name).await? {
         // Left over from a namespace of the same workload that the kernel hasn't torn down yet, or
         // the workload renamed its side.
-        if !is_ours(&stale.name) || !stale.is_veth() {
+        if !stale.is_veth() {
             return Err(Error::LinkTaken { name: stale.name });
         }
         node.delete_link(stale.index).await?;
@@ -198,6 +201,9 @@ async fn mend(
     let workload_mac = mac_of(&inside)?;
     let v6 = spec.addresses.iter().any(IpAddr::is_ipv6);
 
+    if v6 && !sysctl::has_ipv6() {
+        return Err(Error::NoIpv6 { namespace: spec.namespace.path().to_owned() });
+    }
     changes.extend(sysctl::ensure_forwarding(node.namespace())?);
     changes.extend(sysctl::ensure(node.namespace(), &host_settings(&ours.name, v6))?);
     if v6 {

@@ -41,6 +41,14 @@ pub enum Error {
     #[error("`{name}` can't name an interface: 1 to 15 characters without `/`, `:` and spaces")]
     InterfaceName { name: String },
 
+    #[error(
+        "`{name}` can't name the host side of an attachment: it has to be made by `endpoint_link::host_name`"
+    )]
+    HostName { name: String },
+
+    #[error("{} can't have an IPv6 address: this kernel has no IPv6; give the workload IPv4 addresses only", namespace.display())]
+    NoIpv6 { namespace: PathBuf },
+
     #[error("there is no interface `{interface}` in {}", namespace.display())]
     LinkMissing { interface: String, namespace: PathBuf },
 

@@ -137,6 +137,14 @@ impl Netlink {
         self.perform(what, message, NLM_F_CREATE | NLM_F_EXCL).await
     }
 
+    /// The MTU to give workloads: the smallest of the devices that lead elsewhere, 1500 if there
+    /// is none.
+    pub async fn usual_mtu(&self) -> Result<u32> {
+        let links = self.links().await?;
+        let outward = links.iter().filter(|link| link.up && !link.loopback && !link.is_veth());
+        Ok(outward.map(|link| link.mtu).min().unwrap_or(1500))
+    }
+
     pub async fn set_link_up(&self, index: u32) -> Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
@@ -62,16 +63,26 @@ impl Netlink {
         what: impl FnOnce() -> String,
         message: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>> {
-        self.exchange(what, message, NLM_F_REQUEST).await
+        self.exchange(what, message, NLM_F_REQUEST).await.map(|answer| answer.objects)
     }
 
     /// Asks for all objects the message's filter lets through.
+    ///
+    /// A list that something changed while the kernel was writing it may lack objects that were
+    /// there all along; the kernel says so, and it is asked again.
     pub(crate) async fn dump(
         &self,
-        what: impl FnOnce() -> String,
+        what: impl Fn() -> String,
         message: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>> {
-        self.exchange(what, message, NLM_F_REQUEST | NLM_F_DUMP).await
+        const ATTEMPTS: usize = 10;
+        for _ in 0..ATTEMPTS {
+            let answer = self.exchange(&what, message.clone(), NLM_F_REQUEST | NLM_F_DUMP).await?;
+            if !answer.torn {
+                return Ok(answer.objects);
+            }
+        }
+        Err(Error::Netlink { what: what(), source: io::ErrorKind::Interrupted.into() })
     }
 
     async fn exchange(
@@ -79,16 +90,17 @@ impl Netlink {
         what: impl FnOnce() -> String,
         message: RouteNetlinkMessage,
         flags: u16,
-    ) -> Result<Vec<RouteNetlinkMessage>> {
+    ) -> Result<Answer> {
         let mut request = NetlinkMessage::from(message);
         request.header.flags = flags;
         let answer = async {
             let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
             let mut parts = self.handle.clone().request(request).map_err(|_| closed())?;
-            let mut objects = Vec::new();
+            let mut answer = Answer { objects: Vec::new(), torn: false };
             while let Some(part) = parts.next().await {
+                answer.torn |= part.header.flags & NLM_F_DUMP_INTR != 0;
                 match part.payload {
-                    NetlinkPayload::InnerMessage(object) => objects.push(object),
+                    NetlinkPayload::InnerMessage(object) => answer.objects.push(object),
                     NetlinkPayload::Error(error) if error.code.is_some() => {
                         return Err(error.to_io());
                     }
@@ -98,14 +110,20 @@ impl Netlink {
                     _ => {}
                 }
             }
-            Ok(objects)
+            Ok(answer)
         };
         match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(Ok(objects)) => Ok(objects),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(source)) => Err(Error::Netlink { what: what(), source }),
             Err(_) => Err(Error::NetlinkSilent { what: what(), seconds: PATIENCE.as_secs() }),
         }
     }
+}
+
+struct Answer {
+    objects: Vec<RouteNetlinkMessage>,
+    /// Something changed while the kernel was writing it.
+    torn: bool,
 }
 
 /// Sets `lo` of the calling thread's namespace up, without a runtime. `lo` is always interface 1.

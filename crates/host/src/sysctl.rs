@@ -32,7 +32,7 @@ pub fn ensure_forwarding(namespace: &NetNamespace) -> Result<Vec<String>> {
     namespace.run(|| {
         let mut settings = vec![("ipv4/ip_forward".to_owned(), "1")];
         let everywhere = "ipv6/conf/all/forwarding";
-        if Path::new(ROOT).join(everywhere).exists() && read_here(&path_of(everywhere))? != "1" {
+        if has_ipv6() && read_here(&path_of(everywhere))? != "1" {
             let interfaces = path_of("ipv6/conf");
             let entries = fs::read_dir(&interfaces)
                 .map_err(|source| Error::file("list", &interfaces, source))?;
@@ -48,6 +48,11 @@ pub fn ensure_forwarding(namespace: &NetNamespace) -> Result<Vec<String>> {
         }
         ensure_here(&settings)
     })?
+}
+
+/// Whether the kernel has IPv6 at all.
+pub fn has_ipv6() -> bool {
+    path_of("ipv6").exists()
 }
 
 const ROOT: &str = "/proc/sys/net";
@@ -80,3 +85,6 @@ fn ensure_here(settings: &[Setting<'_>]) -> Result<Vec<String>> {
     }
     Ok(changed)
 }
+
+#[cfg(test)]
+mod tests;

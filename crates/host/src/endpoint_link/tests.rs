@@ -211,6 +211,9 @@ async fn what_cannot_be_attached_is_named() {
     let nothing = Spec { addresses: Vec::new(), ..good.clone() };
     assert!(matches!(ensure(&node, &nothing).await, Err(Error::NoAddress { .. })));
 
+    let unnamed = Spec { host_name: "web-1".into(), ..good.clone() };
+    assert!(matches!(ensure(&node, &unnamed).await, Err(Error::HostName { .. })));
+
     let long = Spec { interface: "an-interface-name-too-long".into(), ..good.clone() };
     assert!(matches!(ensure(&node, &long).await, Err(Error::InterfaceName { .. })));
 
@@ -244,6 +247,47 @@ async fn a_stale_host_side_is_replaced() {
     assert_ne!(before.host_index, after.host_index);
     node.ensure_address(1, "10.9.9.9/32".parse().unwrap()).await.unwrap();
     assert!(exchange(node.namespace(), &second.namespace, ip("10.244.7.1")).is_ok());
+}
+
+#[tokio::test]
+async fn a_namespace_that_ends_takes_its_attachment_along() {
+    if !privileged("a_namespace_that_ends_takes_its_attachment_along") {
+        return;
+    }
+    let node = node();
+    let spec = spec("ending", &["10.244.7.1", "fd00:7::1"]);
+    ensure(&node, &spec).await.unwrap();
+    ensure(&node, &spec).await.unwrap();
+    // The last user of the namespace: nothing of `ensure` may still hold it.
+    drop(spec);
+    for _ in 0..200 {
+        if made(&node).await.unwrap().is_empty() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the namespace is still alive");
+}
+
+#[tokio::test]
+async fn many_at_once() {
+    if !privileged("many_at_once") {
+        return;
+    }
+    let node = node();
+    let specs: Vec<Spec> = (1..=30)
+        .map(|n| spec(&format!("m{n}"), &[&format!("10.244.8.{n}"), &format!("fd00:8::{n}")]))
+        .collect();
+    let start = Instant::now();
+    let attached = futures::future::join_all(specs.iter().map(|spec| ensure(&node, spec))).await;
+    println!("30 attached at once in {:?}", start.elapsed());
+    assert!(attached.iter().all(Result::is_ok), "{attached:?}");
+    for (spec, before) in specs.iter().zip(attached) {
+        let after = ensure(&node, spec).await.unwrap();
+        assert_eq!(after, Attached { changes: Vec::new(), ..before.unwrap() });
+    }
+    let (first, last) = (&specs[0].namespace, &specs[29].namespace);
+    assert!(exchange(first, last, ip("10.244.8.30")).is_ok());
 }
 
 #[tokio::test]
