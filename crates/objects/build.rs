@@ -161,7 +161,7 @@ fn compile(
     Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(executable).collect())
 }
 
-/// What cargo and rustup-less wrappers such as clippy set for the outer build. Cargo's own settings
+/// What cargo, and wrappers such as clippy, set for the outer build. Cargo's own settings
 /// (home, network, registries) and its job server stay, so that both builds share one `-j`.
 fn is_of_the_outer_build(name: &OsStr) -> bool {
     const KEPT: &[&str] = &[

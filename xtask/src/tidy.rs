@@ -6,8 +6,8 @@
 mod edges;
 mod layers;
 mod lexer;
-mod licences;
 mod metadata;
+mod provenance;
 mod sources;
 
 use std::fmt;
@@ -63,7 +63,7 @@ pub fn run() -> Result<()> {
     let metadata = Metadata::read()?;
     let members = metadata.members();
     let mut findings = edges::check(&members);
-    findings.extend(licences::check(&metadata.packages));
+    findings.extend(provenance::check(&metadata.packages));
     for member in &members {
         findings.extend(sources::check_manifest(member, &read(&member.manifest)?));
     }

@@ -58,6 +58,7 @@ pub const HOMES: &[(&str, &[&str])] = &[
     ("aya-ebpf*", &["kit", "net"]),
     ("clap*", &["agent", "cli", "xtask"]),
     ("codespan-reporting", &["store"]),
+    ("granit-parser", &["store"]),
     ("hyper-util", &["agent", "cli"]),
     ("netlink-*", &["host"]),
     ("notify", &["store"]),

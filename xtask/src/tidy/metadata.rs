@@ -17,6 +17,8 @@ pub struct Package {
     pub name: String,
     pub version: String,
     pub license: Option<String>,
+    /// `None` for a crate of this workspace.
+    pub source: Option<String>,
     manifest_path: String,
     dependencies: Vec<RawDependency>,
     targets: Vec<RawTarget>,

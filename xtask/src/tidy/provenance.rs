@@ -1,4 +1,4 @@
-//! Licences of everything that is linked in.
+//! Where everything that is linked in comes from, and under which licence.
 
 use super::Finding;
 use super::metadata::Package;
@@ -22,28 +22,34 @@ const ALLOWED: &[&str] = &[
     "Zlib",
 ];
 
+/// What cargo calls crates.io. Crates of this workspace have no source at all.
+const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
 pub fn check(packages: &[Package]) -> Vec<Finding> {
-    packages.iter().filter_map(check_package).collect()
+    let wrong = |package: &Package| [wrong_licence(package), wrong_source(package)];
+    let findings = |package: &Package| {
+        let place = format!("{} {}", package.name, package.version);
+        wrong(package).into_iter().flatten().map(move |text| Finding::problem(&place, None, text))
+    };
+    packages.iter().flat_map(findings).collect()
 }
 
-fn check_package(package: &Package) -> Option<Finding> {
-    let place = format!("{} {}", package.name, package.version);
+fn wrong_licence(package: &Package) -> Option<String> {
     let Some(expression) = &package.license else {
-        return Some(Finding::problem(place, None, "names no licence"));
+        return Some("names no licence".to_owned());
     };
     match is_allowed(expression) {
         Some(true) => None,
-        Some(false) => Some(Finding::problem(
-            place,
-            None,
-            format!("its licence {expression} is not in xtask/src/tidy/licences.rs"),
-        )),
-        None => Some(Finding::problem(
-            place,
-            None,
-            format!("its licence {expression:?} is not an SPDX expression"),
-        )),
+        Some(false) => {
+            Some(format!("its licence {expression} is not in xtask/src/tidy/provenance.rs"))
+        }
+        None => Some(format!("its licence {expression:?} is not an SPDX expression")),
     }
+}
+
+fn wrong_source(package: &Package) -> Option<String> {
+    let source = package.source.as_ref().filter(|source| *source != CRATES_IO)?;
+    Some(format!("comes from {source}: only released versions from crates.io can be built later"))
 }
 
 /// Whether an SPDX expression can be satisfied with allowed licences; `None` if it isn't one.
