@@ -46,6 +46,39 @@ pub enum Decision {
     Drop,
 }
 
+/// A decision or a refusal, in one number. An enum with data is passed around in several registers,
+/// of which some are undefined in some of its variants, and the compiler masks undefined registers
+/// that hold a pointer, which the verifier refuses.
+#[derive(Clone, Copy)]
+struct Outcome(u64);
+
+impl Outcome {
+    const PASS: Outcome = Outcome(0);
+    const PASS_DECIDED: Outcome = Outcome(1);
+    const DROP: Outcome = Outcome(2);
+    const REDIRECT: u64 = 3;
+    const REFUSE: u64 = 4;
+    const SHIFT: u32 = 8;
+
+    #[inline(always)]
+    const fn redirect(ifindex: u32) -> Self {
+        Outcome(Self::REDIRECT | (ifindex as u64) << Self::SHIFT)
+    }
+
+    #[inline(always)]
+    const fn refuse(reason: DropReason) -> Self {
+        Outcome(Self::REFUSE | (reason as u64) << Self::SHIFT)
+    }
+}
+
+/// What became of the destination when it was looked up as a service.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Chosen {
+    NotAService,
+    Backend,
+    NoBackend,
+}
+
 /// What doesn't fit on an eBPF stack.
 #[derive(Debug)]
 pub struct Scratch {
@@ -118,19 +151,17 @@ pub fn from_endpoint<E: Env, P: Packet>(
     match parse::parse(way.packet, &mut way.scratch.parsed) {
         Ok(Kind::Flow) => {}
         Ok(Kind::Link) => return Decision::Pass,
-        Err(reason) => return way.refuse(reason),
+        Err(reason) => return way.finish(Outcome::refuse(reason)),
     }
     match env.endpoint(&way.scratch.parsed.source) {
         Some(endpoint) if endpoint.ifindex == way.packet.ifindex() => {}
-        _ => return way.refuse(DropReason::SpoofedSource),
+        _ => return way.finish(Outcome::refuse(DropReason::SpoofedSource)),
     }
     if let Err(reason) = fragment::resolve(env, &mut way.scratch.parsed) {
-        return way.refuse(reason);
+        return way.finish(Outcome::refuse(reason));
     }
-    match way.from_endpoint() {
-        Ok(decision) => decision,
-        Err(reason) => way.refuse(reason),
-    }
+    let outcome = way.from_endpoint();
+    way.finish(outcome)
 }
 
 #[inline(always)]
@@ -143,24 +174,22 @@ pub fn to_endpoint<E: Env, P: Packet>(env: &E, packet: &mut P, scratch: &mut Scr
     match parse::parse(way.packet, &mut way.scratch.parsed) {
         Ok(Kind::Flow) => {}
         Ok(Kind::Link) => return Decision::Pass,
-        Err(reason) => return way.refuse(reason),
+        Err(reason) => return way.finish(Outcome::refuse(reason)),
     }
     match env.endpoint(&way.scratch.parsed.destination) {
         Some(endpoint) if endpoint.ifindex == way.packet.ifindex() => {}
-        _ => return way.refuse(DropReason::NoEndpoint),
+        _ => return way.finish(Outcome::refuse(DropReason::NoEndpoint)),
     }
     if let Err(reason) = fragment::resolve(env, &mut way.scratch.parsed) {
-        return way.refuse(reason);
+        return way.finish(Outcome::refuse(reason));
     }
-    match way.to_endpoint() {
-        Ok(decision) => decision,
-        Err(reason) => way.refuse(reason),
-    }
+    let outcome = way.to_endpoint();
+    way.finish(outcome)
 }
 
 impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     #[inline(always)]
-    fn from_endpoint(&mut self) -> Result<Decision, DropReason> {
+    fn from_endpoint(&mut self) -> Outcome {
         let env = self.env;
         self.from_high = flow::canonical(&self.scratch.parsed.tuple, &mut self.scratch.key);
         if let Some(entry) = env.connection(&self.scratch.key)
@@ -171,12 +200,12 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             if translated {
                 if !is_reply {
                     // The service's flow to this backend has the tuple already.
-                    return Err(DropReason::TranslationClash);
+                    return Outcome::refuse(DropReason::TranslationClash);
                 }
                 self.translate_reply(&entry);
             }
             if !self.follow(&entry, is_reply) {
-                return Ok(Decision::Drop);
+                return Outcome::DROP;
             }
             return self.deliver(translated);
         }
@@ -184,7 +213,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     }
 
     #[inline(always)]
-    fn to_endpoint(&mut self) -> Result<Decision, DropReason> {
+    fn to_endpoint(&mut self) -> Outcome {
         let env = self.env;
         self.from_high = flow::canonical(&self.scratch.parsed.tuple, &mut self.scratch.key);
         if let Some(entry) = env.connection(&self.scratch.key)
@@ -192,32 +221,34 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         {
             let is_reply = entry.is_reply(self.from_high);
             if !self.follow(&entry, is_reply) {
-                return Ok(Decision::Drop);
+                return Outcome::DROP;
             }
             if is_reply && entry.is_translated() {
                 self.translate_reply(&entry);
-                self.translate()?;
+                if !self.translate() {
+                    return Outcome::refuse(DropReason::RewriteFailed);
+                }
             }
-            return Ok(self.pass());
+            return self.pass();
         }
         if self.scratch.parsed.is_error {
             // An error about no known flow passes only if the node itself sends it.
             if policy::is_host(env, self.scratch.parsed.source) {
-                return Ok(self.pass());
+                return self.pass();
             }
-            return Err(DropReason::UnrelatedError);
+            return Outcome::refuse(DropReason::UnrelatedError);
         }
         self.scratch.entry = Entry::empty();
         if !self.create(false) {
-            return Ok(Decision::Drop);
+            return Outcome::DROP;
         }
-        Ok(self.pass())
+        self.pass()
     }
 
     #[inline(always)]
-    fn pass(&self) -> Decision {
+    fn pass(&self) -> Outcome {
         self.env.count(metrics::FORWARDED, self.scratch.parsed.length);
-        Decision::Pass
+        Outcome::PASS
     }
 
     /// False if the packet in hand does not belong to the entry's connection.
@@ -234,7 +265,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
 
     /// The first packet of a flow, or any packet to a service.
     #[inline(never)]
-    fn unknown(&mut self) -> Result<Decision, DropReason> {
+    fn unknown(&mut self) -> Outcome {
         let env = self.env;
         if let Some(flow) = env.service_flow(&self.scratch.parsed.tuple) {
             self.translate_to(flow.address, flow.port);
@@ -247,10 +278,14 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             }
         }
         if self.scratch.parsed.is_error {
-            return Err(DropReason::UnrelatedError);
+            return Outcome::refuse(DropReason::UnrelatedError);
         }
         self.scratch.entry = Entry::empty();
-        let translated = self.choose_backend()?;
+        let translated = match self.choose_backend() {
+            Chosen::NotAService => false,
+            Chosen::Backend => true,
+            Chosen::NoBackend => return Outcome::refuse(DropReason::NoBackend),
+        };
         if translated {
             if let Some(entry) = self.flow_of_service() {
                 self.remember_backend();
@@ -259,23 +294,23 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             if let Some(entry) = env.connection(&self.scratch.key)
                 && self.is_live(&entry)
             {
-                return Err(DropReason::TranslationClash);
+                return Outcome::refuse(DropReason::TranslationClash);
             }
             self.remember_backend();
         } else {
             self.from_high = flow::canonical(&self.scratch.parsed.tuple, &mut self.scratch.key);
         }
         if !self.create(translated) {
-            return Ok(Decision::Drop);
+            return Outcome::DROP;
         }
         self.deliver(translated)
     }
 
     /// The next packet of a flow to a service.
     #[inline(always)]
-    fn go_on(&mut self, entry: &Entry) -> Result<Decision, DropReason> {
+    fn go_on(&mut self, entry: &Entry) -> Outcome {
         if !self.follow(entry, false) {
-            return Ok(Decision::Drop);
+            return Outcome::DROP;
         }
         self.deliver(true)
     }
@@ -295,9 +330,9 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     }
 
     /// Looks the destination up as a service. If it is one, writes the translated tuple and what
-    /// the new entry says of it, and returns true.
+    /// the new entry says of it.
     #[inline(always)]
-    fn choose_backend(&mut self) -> Result<bool, DropReason> {
+    fn choose_backend(&mut self) -> Chosen {
         let tuple = &self.scratch.parsed.tuple;
         let key = ServiceKey {
             address: tuple.destination,
@@ -305,9 +340,10 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             protocol: tuple.protocol,
             zero: 0,
         };
-        let Some(found) = self.env.service(&key) else { return Ok(false) };
-        let choice = service::choose(self.env, &found, flow::hash(tuple))
-            .ok_or(DropReason::NoBackend)?;
+        let Some(found) = self.env.service(&key) else { return Chosen::NotAService };
+        let Some(choice) = service::choose(self.env, &found, flow::hash(tuple)) else {
+            return Chosen::NoBackend;
+        };
         let entry = &self.scratch.entry;
         entry.vip.set(key.address);
         entry.vip_port.set(key.port);
@@ -324,7 +360,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         if self.translate_to(choice.address, choice.port) {
             self.scratch.entry.set(conn_flags::HAIRPIN);
         }
-        Ok(true)
+        Chosen::Backend
     }
 
     #[inline(always)]
@@ -440,7 +476,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     #[inline(never)]
     fn create(&mut self, translated: bool) -> bool {
         let env = self.env;
-        let Scratch { parsed, translated: to, original, key, entry, .. } = &mut *self.scratch;
+        let Scratch { parsed, translated: to, original, entry, .. } = &mut *self.scratch;
         *original = if translated { *to } else { parsed.tuple };
         entry.created_ns.set(self.now);
         entry.last_seen_ns.set(self.now);
@@ -459,7 +495,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             }
         }
         if let Some(Denial { reason, direction }) = policy::decide(env, original, entry) {
-            self.report_new(FlowKind::Drop, Some(reason), direction);
+            self.report_new(FlowKind::Drop, reason as u8, direction);
             return false;
         }
         if parsed.tuple.protocol == protocol::TCP {
@@ -472,11 +508,11 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         entry.update(false, parsed.length, self.now);
         self.replace();
         if !env.insert_connection(&self.scratch.key, &self.scratch.entry) {
-            self.report_new(FlowKind::Drop, Some(DropReason::ConntrackFull), Direction::None);
+            self.report_new(FlowKind::Drop, DropReason::ConntrackFull as u8, Direction::None);
             return false;
         }
         env.count(metrics::CONNECTIONS, self.scratch.parsed.length);
-        self.report_new(FlowKind::Start, None, Direction::None);
+        self.report_new(FlowKind::Start, 0, Direction::None);
         true
     }
 
@@ -492,7 +528,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     }
 
     #[inline(always)]
-    fn deliver(&mut self, translated: bool) -> Result<Decision, DropReason> {
+    fn deliver(&mut self, translated: bool) -> Outcome {
         let env = self.env;
         let destination = if translated {
             &self.scratch.translated.destination
@@ -506,22 +542,24 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         };
         if redirect && self.scratch.parsed.ttl <= 1 {
             // The host's stack has to tell the sender, who is to see the packet as it sent it.
-            self.refuse(DropReason::TimeExceeded);
-            return Ok(Decision::Pass);
+            self.refuse(DropReason::TimeExceeded as u8);
+            return Outcome::PASS;
         }
-        if translated {
-            self.translate()?;
+        if translated && !self.translate() {
+            return Outcome::refuse(DropReason::RewriteFailed);
         }
         env.count(metrics::FORWARDED, self.scratch.parsed.length);
-        let Some(endpoint) = endpoint else { return Ok(Decision::Pass) };
+        let Some(endpoint) = endpoint else { return Outcome::PASS };
         if !redirect {
-            return Ok(Decision::PassDecided);
+            return Outcome::PASS_DECIDED;
         }
-        rewrite::decrement_ttl(self.packet, &self.scratch.parsed)
-            .and_then(|()| self.packet.set_macs(endpoint.workload_mac, endpoint.host_mac))
-            .map_err(|_| DropReason::RewriteFailed)?;
+        if rewrite::decrement_ttl(self.packet, &self.scratch.parsed).is_err()
+            || self.packet.set_macs(endpoint.workload_mac, endpoint.host_mac).is_err()
+        {
+            return Outcome::refuse(DropReason::RewriteFailed);
+        }
         env.count(metrics::REDIRECTED, self.scratch.parsed.length);
-        Ok(Decision::RedirectPeer(endpoint.ifindex))
+        Outcome::redirect(endpoint.ifindex)
     }
 
     #[inline(always)]
@@ -530,22 +568,37 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             && endpoint.flags & flags::REDIRECT_PEER != 0
     }
 
+    /// False if the packet could not be rewritten.
     #[inline(never)]
-    fn translate(&mut self) -> Result<(), DropReason> {
+    fn translate(&mut self) -> bool {
         self.env.count(metrics::PACKET_TRANSLATED, self.scratch.parsed.length);
-        rewrite::translate(self.packet, &self.scratch.parsed, &self.scratch.translated)
-            .map_err(|_| DropReason::RewriteFailed)
+        rewrite::translate(self.packet, &self.scratch.parsed, &self.scratch.translated).is_ok()
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, outcome: Outcome) -> Decision {
+        let Outcome(number) = outcome;
+        let data = (number >> Outcome::SHIFT) as u32;
+        match number & 0xff {
+            0 => Decision::Pass,
+            1 => Decision::PassDecided,
+            Outcome::REDIRECT => Decision::RedirectPeer(data),
+            Outcome::REFUSE => {
+                self.refuse(data as u8);
+                Decision::Drop
+            }
+            _ => Decision::Drop,
+        }
     }
 
     /// Drops a packet that has no flow, or whose flow it must not touch.
     #[inline(never)]
-    fn refuse(&mut self, reason: DropReason) -> Decision {
+    fn refuse(&mut self, reason: u8) {
         let Scratch { parsed, original, entry, .. } = &mut *self.scratch;
         *original = parsed.tuple;
         *entry = Entry::empty();
         policy::identify(self.env, original, entry);
-        self.report_new(FlowKind::Drop, Some(reason), Direction::None);
-        Decision::Drop
+        self.report_new(FlowKind::Drop, reason, Direction::None);
     }
 
     #[inline(always)]
@@ -573,8 +626,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
 
     /// An event about a flow that is in the scratch only.
     #[inline(always)]
-    fn report_new(&mut self, kind: FlowKind, reason: Option<DropReason>, direction: Direction) {
-        let reason = reason.map_or(0, |reason| reason as u8);
+    fn report_new(&mut self, kind: FlowKind, reason: u8, direction: Direction) {
         if reason != 0 {
             self.env.count(u32::from(reason), self.scratch.parsed.length);
         }

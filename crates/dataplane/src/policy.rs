@@ -67,6 +67,7 @@ pub fn decide<E: Env>(env: &E, tuple: &Tuple, entry: &Entry) -> Option<Denial> {
     None
 }
 
+#[allow(missing_debug_implementations, reason = "what the environment holds may not be printable")]
 /// Both ends of a flow: the endpoint, if it is local, and what policies know of it.
 pub struct Ends<'a, E: Env + 'a> {
     source: Option<E::Held<'a, Endpoint>>,

@@ -1,1 +1,25 @@
+//! What every eBPF program of Skep stands on: maps, the kernel's helpers as [`dataplane`]'s `Env`
+//! and `Packet`, reading of kernel structures, and the panic handler.
+//!
+//! It knows how to ask the kernel, and nothing of what is decided with the answers.
+
 #![no_std]
+
+pub mod kernel;
+pub mod map;
+pub mod maps;
+pub mod skb;
+
+pub use kernel::Kernel;
+pub use skb::Skb;
+
+/// Nothing here panics: the verifier would have to be shown an end to it.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// Lets the programs call helpers that only GPL-compatible ones may.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

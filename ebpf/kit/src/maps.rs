@@ -1,0 +1,51 @@
+//! The maps of [`abi::maps`]. An object holds those that its programs use.
+
+use crate::map::{Array, Hash, LpmTrie, LruHash, PerCpuArray, RingBuffer, SocketStorage};
+use abi::Address;
+use abi::conntrack::{
+    Connection, FlowKey, FragmentKey, FragmentPorts, ServiceFlow, ServiceFlowKey,
+};
+use abi::endpoint::{AddressInfo, AddressKey, Endpoint};
+use abi::maps::capacity;
+use abi::metrics::{self, Metric};
+use abi::policy::{PeerKey, PortKey, Rule};
+use abi::process::{Process, ProcessKey, SocketOwner};
+use abi::service::{
+    Backend, RingBlock, Service, ServiceKey, SocketTranslation, SocketTranslationKey,
+};
+use abi::state::{Limiter, State, limiter};
+
+macro_rules! maps {
+    ($($name:literal $symbol:ident: $ty:ty;)*) => {$(
+        #[unsafe(link_section = ".maps")]
+        #[unsafe(export_name = $name)]
+        pub static $symbol: $ty = <$ty>::new();
+    )*};
+}
+
+maps! {
+    "state" STATE: Array<State, 1>;
+    "endpoints" ENDPOINTS: Hash<Address, Endpoint, { capacity::ENDPOINTS as usize }>;
+    "addresses" ADDRESSES: LpmTrie<AddressKey, AddressInfo, { capacity::ADDRESSES as usize }>;
+    "peers" PEERS: Hash<PeerKey, u32, { capacity::PEERS as usize }>;
+    "ports" PORTS: LpmTrie<PortKey, Rule, { capacity::PORTS as usize }>;
+    "services" SERVICES: Hash<ServiceKey, Service, { capacity::SERVICES as usize }>;
+    "ring" RING: Array<RingBlock, { capacity::RING as usize }>;
+    "backends" BACKENDS: Hash<u32, Backend, { capacity::BACKENDS as usize }>;
+    "conntrack" CONNTRACK: LruHash<FlowKey, Connection, { capacity::CONNTRACK as usize }>;
+    "service_flows" SERVICE_FLOWS:
+        LruHash<ServiceFlowKey, ServiceFlow, { capacity::SERVICE_FLOWS as usize }>;
+    "fragments" FRAGMENTS: LruHash<FragmentKey, FragmentPorts, { capacity::FRAGMENTS as usize }>;
+    "socket_owners" SOCKET_OWNERS: SocketStorage<SocketOwner>;
+    "socket_translations" SOCKET_TRANSLATIONS:
+        LruHash<
+            SocketTranslationKey,
+            SocketTranslation,
+            { capacity::SOCKET_TRANSLATIONS as usize },
+        >;
+    "processes" PROCESSES: LruHash<ProcessKey, Process, { capacity::PROCESSES as usize }>;
+    "events" EVENTS: RingBuffer<{ capacity::EVENTS as usize }>;
+    "metrics" METRICS: PerCpuArray<Metric, { metrics::COUNT as usize }>;
+    "limiters" LIMITERS: PerCpuArray<Limiter, { limiter::COUNT as usize }>;
+    "sequences" SEQUENCES: PerCpuArray<u64, 1>;
+}

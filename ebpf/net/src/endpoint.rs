@@ -1,0 +1,53 @@
+//! The programs on a workload's interface, on the host's side.
+
+#![no_std]
+#![no_main]
+
+use abi::state::MARK_DECIDED;
+use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
+use aya_ebpf::helpers::bpf_redirect_peer;
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use dataplane::{Decision, Scratch};
+use kit::map::PerCpuArray;
+use kit::{Kernel, Skb};
+
+/// Working memory of the packet in hand: tc programs are not interrupted by others on their CPU.
+#[unsafe(link_section = ".maps")]
+#[unsafe(export_name = "scratch")]
+static SCRATCH: PerCpuArray<[u64; size_of::<Scratch>().div_ceil(8)], 1> = PerCpuArray::new();
+
+/// Packets from the workload: attached where they enter the host (ingress).
+#[classifier]
+pub fn from_endpoint(ctx: TcContext) -> i32 {
+    run(ctx, dataplane::from_endpoint)
+}
+
+/// Packets to the workload from the host's stack: attached where they leave the host (egress).
+#[classifier]
+pub fn to_endpoint(ctx: TcContext) -> i32 {
+    run(ctx, dataplane::to_endpoint)
+}
+
+#[inline(always)]
+fn run(ctx: TcContext, decide: impl FnOnce(&Kernel, &mut Skb, &mut Scratch) -> Decision) -> i32 {
+    let scratch: *mut Scratch = SCRATCH.lookup(&0).cast();
+    if scratch.is_null() {
+        return TC_ACT_SHOT;
+    }
+    // SAFETY: an element of this size and alignment (8) that only this CPU uses, and only until the
+    // program ends. The zeros that it starts with are valid for every field of `Scratch`.
+    let scratch = unsafe { &mut *scratch };
+    // SAFETY: the context of this program.
+    let mut packet = unsafe { Skb::new(ctx.skb.skb) };
+    match decide(&Kernel, &mut packet, scratch) {
+        Decision::Pass => TC_ACT_OK,
+        Decision::PassDecided => {
+            packet.set_mark(MARK_DECIDED);
+            TC_ACT_OK
+        }
+        // SAFETY: the helper has no preconditions: what it can't do ends in a drop.
+        Decision::RedirectPeer(ifindex) => unsafe { bpf_redirect_peer(ifindex, 0) as i32 },
+        Decision::Drop => TC_ACT_SHOT,
+    }
+}
