@@ -7,6 +7,7 @@
 
 mod build_ebpf;
 mod dist;
+mod kernels;
 mod linker_cache;
 mod report;
 mod setup;

@@ -4,16 +4,23 @@
 use anyhow::Result;
 use clap::Args;
 
-use crate::{setup, workspace};
+use crate::{kernels, setup, workspace};
 
 #[derive(Args)]
 pub struct Options {
+    /// Load every eBPF object on the kernels of the QEMU matrix instead; arguments choose some of
+    /// them, e.g. `--kernels 5.10`
+    #[arg(long)]
+    kernels: bool,
     /// What is passed on to `cargo test`, e.g. `-p policy some_test -- --nocapture`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
 pub fn run(options: &Options) -> Result<()> {
+    if options.kernels {
+        return kernels::run(&options.arguments);
+    }
     setup::toolchain()?;
     setup::packages_if_possible(&[setup::Group::Demo, setup::Group::Tests])?;
     workspace::run(workspace::cargo().arg("test").args(&options.arguments))

@@ -47,7 +47,8 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { program: "tcpdump", debian: "tcpdump", fedora: "tcpdump", arch: "tcpdump", suse: "tcpdump", groups: TESTS },
     Requirement { program: "bpftool", debian: "bpftool", fedora: "bpftool", arch: "bpf", suse: "bpftool", groups: TESTS },
     Requirement { program: "qemu-system-x86_64", debian: "qemu-system-x86", fedora: "qemu-system-x86-core", arch: "qemu-system-x86", suse: "qemu-x86", groups: KERNELS },
-    Requirement { program: "busybox", debian: "busybox-static", fedora: "busybox", arch: "busybox", suse: "busybox-static", groups: KERNELS },
+    Requirement { program: "xz", debian: "xz-utils", fedora: "xz", arch: "xz", suse: "xz", groups: KERNELS },
+    Requirement { program: "dpkg-deb", debian: "dpkg", fedora: "dpkg", arch: "dpkg", suse: "dpkg", groups: KERNELS },
 ];
 
 /// Installs what it can and returns the programs that are still missing.

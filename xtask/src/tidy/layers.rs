@@ -24,10 +24,12 @@ pub const LAYERS: &[(&str, Layer)] = &[
     ("host", Layer::Host(3)),
     ("objects", Layer::Host(3)),
     ("datapath", Layer::Host(4)),
+    ("kernel-guest", Layer::Host(4)),
     ("store", Layer::Host(4)),
     ("api", Layer::Host(5)),
     ("agent", Layer::Host(5)),
     ("cli", Layer::Host(6)),
+    ("kernel-guest", Layer::Host(6)),
     ("testkit", Layer::Host(6)),
     ("kit", Layer::Ebpf),
     ("net", Layer::Ebpf),
@@ -57,17 +59,17 @@ pub const HOMES: &[(&str, &[&str])] = &[
     ("aya-obj", &["bpf-kernel"]),
     ("aya-ebpf*", &["kit", "net"]),
     ("clap*", &["agent", "cli", "xtask"]),
-    ("codespan-reporting", &["store"]),
+    ("codespan-reporting", &["store", "cli"]),
     ("granit-parser", &["store"]),
     ("hyper-util", &["agent", "cli"]),
     ("netlink-*", &["host"]),
     ("notify", &["store"]),
     ("object", &["bpf-kernel", "objects", "xtask"]),
-    ("prost*", &["api"]),
+    ("prost*", &["api", "agent", "cli"]),
     ("protox", &["api"]),
     ("redb", &["store"]),
     ("rtnetlink", &["host"]),
-    ("serde-saphyr", &["store"]),
+    ("serde-saphyr", &["store", "cli"]),
     ("tonic", &["api", "agent", "cli"]),
     ("tonic-*", &["api"]),
     ("tower", &["agent", "cli"]),
@@ -84,7 +86,7 @@ pub const FROM_LAYER: &[(&str, u8, &str)] = &[
 ];
 
 /// Where an error without a type is good enough.
-pub const ANYHOW: &[&str] = &["agent", "cli", "testkit", "xtask"];
+pub const ANYHOW: &[&str] = &["agent", "cli", "kernel-guest", "testkit", "xtask"];
 
 /// Crates in which `unsafe` may be written, and why.
 pub const UNSAFE: &[(&str, &str)] = &[
