@@ -21,7 +21,7 @@ pub struct Process {
     pub comm: String,
     /// The binary; `None` for kernel threads and where it can't be read.
     pub exe: Option<PathBuf>,
-    /// Empty for kernel threads.
+    /// Empty for kernel threads, and for the moment in which a process becomes another program.
     pub arguments: Vec<String>,
     pub start: Start,
 }

@@ -22,10 +22,10 @@ fn stat_lines() {
 fn a_child() {
     let before = boot_time().unwrap();
     let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-    // Between fork and exec the child is still this program.
+    // Between fork and exec the child is still this program, and in exec it has no arguments.
     let process = loop {
         let process = Process::read(child.id()).unwrap();
-        if process.comm == "sleep" {
+        if process.comm == "sleep" && !process.arguments.is_empty() {
             break process;
         }
         std::thread::sleep(Duration::from_millis(5));

@@ -7,13 +7,15 @@ use tokio::process::Command;
 use crate::cgroup::{Cgroup, Root};
 use crate::{Error, Result};
 
-/// The cgroup of a running unit. A service is where systemd puts it by default,
+/// The cgroup of a running unit; a name without a kind is a service's. A service is where systemd puts it by default,
 /// `system.slice/UNIT`; for others systemd is asked, if it runs.
 pub async fn unit_cgroup(root: &Root, unit: &str) -> Result<Cgroup> {
     let missing = |reason: String| Error::UnitMissing { unit: unit.to_owned(), reason };
     if unit.is_empty() || unit.starts_with('-') || unit.contains('/') {
         return Err(missing("that can't be the name of a unit".into()));
     }
+    let service = format!("{unit}.service");
+    let unit = if unit.contains('.') { unit } else { &service };
     let usual = Path::new("system.slice").join(unit);
     match root.open(&usual) {
         Err(Error::CgroupMissing { .. }) => {}

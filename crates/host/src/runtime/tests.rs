@@ -168,7 +168,9 @@ async fn units() {
     std::fs::create_dir_all(&unit).unwrap();
     std::fs::write(unit.join("cgroup.procs"), "").unwrap();
     let root = Root::at(folder.path());
-    assert_eq!(unit_cgroup(&root, "nginx.service").await.unwrap().path(), unit);
+    for name in ["nginx.service", "nginx"] {
+        assert_eq!(unit_cgroup(&root, name).await.unwrap().path(), unit);
+    }
     for absent in ["skep-test-none.service", "", "../x", "-h"] {
         let error = unit_cgroup(&root, absent).await.unwrap_err();
         assert!(matches!(error, Error::UnitMissing { .. }), "{error}");
