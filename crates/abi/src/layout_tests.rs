@@ -32,7 +32,7 @@ fn layouts_are_as_reviewed() {
         SocketTranslationKey { cookie, backend, port, protocol, zero }
         SocketTranslation { address, port, zero, service }
         ProcessKey { start_ns, pid, zero }
-        Process { parent, cgroup_id, uid, binary_len, comm, binary }
+        Process { parent, cgroup_id, exec_id, uid, binary_len, comm, binary }
         SocketOwner { process, vip, vip_port, zero, service }
         FlowKey { low, high, low_port, high_port, protocol, zero }
         Connection {

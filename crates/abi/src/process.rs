@@ -35,6 +35,8 @@ pub const BINARY_LEN: usize = 256;
 pub struct Process {
     pub parent: ProcessKey,
     pub cgroup_id: u64,
+    /// Grows with every exec, so that a changed binary is noticed.
+    pub exec_id: u64,
     pub uid: u32,
     /// Bytes of `binary` that are used; the path is right-aligned in the array: its last byte is
     /// the array's last. A path that is longer than the array has lost its beginning.
@@ -43,7 +45,7 @@ pub struct Process {
     pub binary: [u8; BINARY_LEN],
 }
 
-const _: () = assert!(size_of::<Process>() == 304);
+const _: () = assert!(size_of::<Process>() == 312);
 
 /// Value of socket storage `socket_owners`; accepted sockets inherit it (`BPF_F_CLONE`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]

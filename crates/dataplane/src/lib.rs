@@ -23,6 +23,7 @@ pub mod parse;
 pub mod policy;
 pub mod rewrite;
 pub mod service;
+pub mod socket;
 
 pub use env::Env;
 pub use forward::{Decision, Scratch, from_endpoint, to_endpoint};

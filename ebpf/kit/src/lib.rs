@@ -8,7 +8,10 @@
 pub mod kernel;
 pub mod map;
 pub mod maps;
+pub mod process;
 pub mod skb;
+pub mod sock_addr;
+pub mod task;
 
 pub use kernel::Kernel;
 pub use skb::Skb;
