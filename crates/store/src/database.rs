@@ -64,6 +64,9 @@ impl Stored {
     }
 }
 
+/// Key and value.
+pub type StateRow = (Vec<u8>, Vec<u8>);
+
 /// One change of the agent's own state, in a batch.
 #[derive(Clone, Copy, Debug)]
 pub enum StateOp<'a> {
@@ -189,7 +192,7 @@ impl Database {
     }
 
     /// All rows of one of the agent's tables, by key.
-    pub fn state_rows(&self, table: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DatabaseError> {
+    pub fn state_rows(&self, table: &str) -> Result<Vec<StateRow>, DatabaseError> {
         let read = self.redb.begin_read().map_err(failed)?;
         let state = read.open_table(STATE).map_err(failed)?;
         let mut rows = Vec::new();

@@ -152,10 +152,7 @@ fn peer(reader: &mut Reader, node: &Node) -> Option<PolicyPeer> {
         }
         return None;
     }
-    let namespaces = match namespaces {
-        Some(node) => Some(selector(reader, node, "namespaceSelector")),
-        None => None,
-    };
+    let namespaces = namespaces.map(|node| selector(reader, node, "namespaceSelector"));
     let workloads = match workloads {
         Some(node) => selector(reader, node, "podSelector"),
         None => Some(Selector::everything()),

@@ -1,11 +1,33 @@
-use super::*;
+//! Wrong inputs and how they are reported; right ones and what they mean.
 
-#[test]
-fn smoke() {
-    let parsed = parse(
-        "a.yaml",
-        "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {a: b}}\n---\napiVersion: v1\nkind: Servce\n",
-    );
-    println!("{parsed:#?}");
-    println!("{}", crate::diagnostic::render_all(&parsed.diagnostics, |_| None, false));
+mod hostile;
+mod meaning;
+mod policies;
+mod services;
+mod workloads;
+
+use super::*;
+use crate::diagnostic::render_all;
+
+/// What a user sees of a text that is called `m.yaml`.
+fn report(text: &str) -> String {
+    let parsed = parse("m.yaml", text);
+    render_all(&parsed.diagnostics, |_| Some(text), false)
+}
+
+/// Compares with an inline snapshot.
+macro_rules! check {
+    ($text:expr, @$expect:literal) => {
+        insta::assert_snapshot!($crate::manifest::tests::report($text), @$expect)
+    };
+}
+use check;
+
+/// The only object of a text that nothing is wrong with.
+#[track_caller]
+fn one(text: &str) -> Object {
+    let parsed = parse("m.yaml", text);
+    assert!(parsed.diagnostics.is_empty(), "{}", report(text));
+    assert_eq!(parsed.manifests.len(), 1);
+    parsed.into_objects().remove(0)
 }

@@ -1,0 +1,390 @@
+use super::{check, one};
+use model::{Algorithm, EndpointSlice, Object, Service, TargetPort};
+
+fn with_spec(spec: &str) -> String {
+    format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {spec}")
+}
+
+fn service(spec: &str) -> Service {
+    match one(&with_spec(spec)) {
+        Object::Service(service) => service,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn slice(text: &str) -> EndpointSlice {
+    match one(text) {
+        Object::EndpointSlice(slice) => slice,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn wrong_ports() {
+    check!(&with_spec(
+        "
+  clusterIP: 10.96.0.10
+  ports:
+  - {name: a, port: 80}
+  - {port: 81}
+  - {name: a, port: 82}
+  - {name: c, port: 80, protocol: TCP}
+  - {name: d, port: 83, targetPort: 99999}
+  - {name: e, targetPort: 1}
+  - {name: f, port: 84, targetPort: \"80\"}
+  - {name: g, port: 85, protocol: tcp}
+"), @r#"
+    error: a Service with several ports needs a `name` for each
+      ┌─ m.yaml:8:5
+    8 │   - {port: 81}
+      │     ^^^^^^^^^^ this one has none
+
+    error: port name `a` is given twice
+      ┌─ m.yaml:9:5
+    9 │   - {name: a, port: 82}
+      │     ^^^^^^^^^^^^^^^^^^^
+
+    error: port 80/TCP is given twice
+       ┌─ m.yaml:10:5
+    10 │   - {name: c, port: 80, protocol: TCP}
+       │     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+    error: `targetPort` is not a port
+       ┌─ m.yaml:11:37
+    11 │   - {name: d, port: 83, targetPort: 99999}
+       │                                     ^^^^^ ports are 1 to 65535
+
+    error: field `port` is missing
+       ┌─ m.yaml:12:5
+    12 │   - {name: e, targetPort: 1}
+       │     ^^^^^^^^^^^^^^^^^^^^^^^^
+
+    error: `targetPort` in quotes is the name of a port
+       ┌─ m.yaml:13:37
+    13 │   - {name: f, port: 84, targetPort: "80"}
+       │                                     ^^^^
+       = write 80 without quotes
+
+    error: `protocol` cannot be `tcp`
+       ┌─ m.yaml:14:35
+    14 │   - {name: g, port: 85, protocol: tcp}
+       │                                   ^^^ did you mean `TCP`?
+       = it is one of TCP, UDP, SCTP
+    "#);
+    check!(&with_spec("{clusterIP: 10.96.0.10, ports: []}"), @r"
+    error: a Service needs at least one port
+      ┌─ m.yaml:4:38
+    4 │ spec: {clusterIP: 10.96.0.10, ports: []}
+      │                                      ^^
+    ");
+    check!(&with_spec("{clusterIP: 10.96.0.10}"), @r"
+    error: field `ports` is missing
+      ┌─ m.yaml:4:7
+    4 │ spec: {clusterIP: 10.96.0.10}
+      │       ^^^^^^^^^^^^^^^^^^^^^^^
+    ");
+}
+
+#[test]
+fn wrong_addresses() {
+    check!(&with_spec("{clusterIP: 10.96.0.300, ports: [{port: 80}]}"), @r"
+    error: `10.96.0.300` is not an IP address
+      ┌─ m.yaml:4:19
+    4 │ spec: {clusterIP: 10.96.0.300, ports: [{port: 80}]}
+      │                   ^^^^^^^^^^^
+    ");
+    check!(&with_spec("{clusterIP: none, ports: [{port: 80}]}"), @r"
+    error: `none` is not an IP address
+      ┌─ m.yaml:4:19
+    4 │ spec: {clusterIP: none, ports: [{port: 80}]}
+      │                   ^^^^
+    ");
+    check!(&with_spec("{clusterIP: 127.0.0.1, ports: [{port: 80}]}"), @r"
+    error: 127.0.0.1 cannot be a `clusterIP`
+      ┌─ m.yaml:4:19
+    4 │ spec: {clusterIP: 127.0.0.1, ports: [{port: 80}]}
+      │                   ^^^^^^^^^
+    ");
+    check!(&with_spec("{clusterIPs: [10.0.0.1, 10.0.0.2], ports: [{port: 80}]}"), @r"
+    error: `clusterIPs` has two addresses of one family
+      ┌─ m.yaml:4:31
+    4 │ spec: {clusterIPs: [10.0.0.1, 10.0.0.2], ports: [{port: 80}]}
+      │                               ^^^^^^^^
+      = give at most one IPv4 and one IPv6 address
+    ");
+    check!(&with_spec("{clusterIP: 10.0.0.3, clusterIPs: [10.0.0.1], ports: [{port: 80}]}"), @r"
+    error: `clusterIP` is not the first of `clusterIPs`
+      ┌─ m.yaml:4:19
+    4 │ spec: {clusterIP: 10.0.0.3, clusterIPs: [10.0.0.1], ports: [{port: 80}]}
+      │                   ^^^^^^^^
+      = make them equal, or remove one of the two fields
+    ");
+    check!(&with_spec("{clusterIP: \"::ffff:10.0.0.3\", ports: [{port: 80}]}"), @r#"
+    error: an IPv4 address in the form of an IPv6 address
+      ┌─ m.yaml:4:19
+    4 │ spec: {clusterIP: "::ffff:10.0.0.3", ports: [{port: 80}]}
+      │                   ^^^^^^^^^^^^^^^^^
+      = write 10.0.0.3
+    "#);
+}
+
+#[test]
+fn not_supported_yet() {
+    check!(&with_spec(
+        "
+  type: LoadBalancer
+  clusterIP: 10.96.0.10
+  externalIPs: [192.0.2.1]
+  loadBalancerIP: 192.0.2.2
+  loadBalancerSourceRanges: [192.0.2.0/24]
+  sessionAffinity: ClientIP
+  sessionAffinityConfig: {clientIP: {timeoutSeconds: 10}}
+  internalTrafficPolicy: Local
+  externalTrafficPolicy: Local
+  publishNotReadyAddresses: true
+  trafficDistribution: PreferClose
+  ports: [{port: 80, nodePort: 30080}]
+"), @r"
+    warning: type LoadBalancer is not supported yet
+      ┌─ m.yaml:5:9
+    5 │   type: LoadBalancer
+      │         ^^^^^^^^^^^^ its ClusterIP is served, nothing else
+
+    warning: `sessionAffinity: ClientIP` is not supported yet
+       ┌─ m.yaml:10:20
+    10 │   sessionAffinity: ClientIP
+       │                    ^^^^^^^^ each connection chooses a backend by itself
+
+    warning: `internalTrafficPolicy: Local` is not supported yet
+       ┌─ m.yaml:12:26
+    12 │   internalTrafficPolicy: Local
+       │                          ^^^^^ backends of all nodes are used
+
+    warning: `externalTrafficPolicy: Local` is not supported yet
+       ┌─ m.yaml:13:26
+    13 │   externalTrafficPolicy: Local
+       │                          ^^^^^ Skep doesn't serve external traffic yet
+
+    warning: `externalIPs` is not supported yet
+      ┌─ m.yaml:7:16
+    7 │   externalIPs: [192.0.2.1]
+      │                ^^^^^^^^^^^ these addresses are not served
+
+    warning: `loadBalancerSourceRanges` is not supported yet
+      ┌─ m.yaml:9:29
+    9 │   loadBalancerSourceRanges: [192.0.2.0/24]
+      │                             ^^^^^^^^^^^^^^ sources are not restricted; a NetworkPolicy does that
+
+    warning: `loadBalancerIP` is not supported yet
+      ┌─ m.yaml:8:19
+    8 │   loadBalancerIP: 192.0.2.2
+      │                   ^^^^^^^^^ this address is not served
+
+    warning: `trafficDistribution` is not supported yet
+       ┌─ m.yaml:15:24
+    15 │   trafficDistribution: PreferClose
+       │                        ^^^^^^^^^^^ all backends are chosen from alike
+
+    warning: `publishNotReadyAddresses` is not supported yet
+       ┌─ m.yaml:14:29
+    14 │   publishNotReadyAddresses: true
+       │                             ^^^^ backends that aren't ready get no connections
+    ");
+    check!(&with_spec("{type: ExternalName, externalName: example.org}"), @r"
+    note: a Service of type ExternalName is left alone
+      ┌─ m.yaml:4:14
+    4 │ spec: {type: ExternalName, externalName: example.org}
+      │              ^^^^^^^^^^^^ it is an alias in DNS, which Skep doesn't serve
+    ");
+    check!(&with_spec("{ports: [{port: 80}]}"), @r"
+    warning: Service default/web has no `clusterIP`
+      ┌─ m.yaml:4:7
+    4 │ spec: {ports: [{port: 80}]}
+      │       ^^^^^^^^^^^^^^^^^^^^^ treated as headless: Skep doesn't choose service addresses yet
+      = give it a clusterIP, or write clusterIP: None
+    ");
+}
+
+#[test]
+fn wrong_algorithm() {
+    check!("apiVersion: v1
+kind: Service
+metadata: {name: web, annotations: {skep.dev/lb-algorithm: maglef}}
+spec: {clusterIP: 10.96.0.10, ports: [{port: 80}]}
+", @r"
+    error: `skep.dev/lb-algorithm` cannot be `maglef`
+      ┌─ m.yaml:3:60
+    3 │ metadata: {name: web, annotations: {skep.dev/lb-algorithm: maglef}}
+      │                                                            ^^^^^^ did you mean `maglev`?
+      = it is one of random, maglev
+    ");
+}
+
+/// As `kubectl get -o yaml` shows it.
+#[test]
+fn carried_fields() {
+    let service = service(
+        "
+  allocateLoadBalancerNodePorts: true
+  clusterIP: 10.96.0.10
+  clusterIPs: [10.96.0.10, 'fd00::10']
+  externalTrafficPolicy: Cluster
+  internalTrafficPolicy: Cluster
+  ipFamilies: [IPv4, IPv6]
+  ipFamilyPolicy: PreferDualStack
+  ports:
+  - {appProtocol: http, name: http, nodePort: 30080, port: 80, protocol: TCP, targetPort: http}
+  - {name: dns, port: 53, protocol: UDP}
+  - {name: zero, port: 54, targetPort: 0}
+  selector: {app: web}
+  sessionAffinity: None
+  type: ClusterIP
+status: {loadBalancer: {}}
+",
+    );
+    assert_eq!(service.cluster_ips.len(), 2);
+    assert_eq!(service.selector.unwrap().value("app"), Some("web"));
+    assert_eq!(service.ports[0].target, TargetPort::Name("http".into()));
+    assert_eq!(service.ports[1].target, TargetPort::Number(53));
+    assert_eq!(service.ports[2].target, TargetPort::Number(54));
+    assert_eq!(service.algorithm, Algorithm::Random);
+}
+
+#[test]
+fn headless() {
+    let service = service("{clusterIP: None, selector: {}}");
+    assert!(service.cluster_ips.is_empty() && service.ports.is_empty());
+    assert_eq!(service.selector, None);
+}
+
+#[test]
+fn algorithm() {
+    for (name, expect) in [
+        ("skep.dev/lb-algorithm", Algorithm::Maglev),
+        ("service.cilium.io/lb-algorithm", Algorithm::Maglev),
+        ("example.org/lb-algorithm", Algorithm::Random),
+    ] {
+        let text = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: web, annotations: {{{name}: maglev}}}}\nspec: {{clusterIP: 10.96.0.10, ports: [{{port: 80}}]}}"
+        );
+        let Object::Service(service) = one(&text) else { panic!("not a Service") };
+        assert_eq!(service.algorithm, expect, "{name}");
+    }
+}
+
+#[test]
+fn endpoint_slices() {
+    let read = slice(
+        "apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: web-x7
+  namespace: shop
+  uid: 8d7f
+  labels: {kubernetes.io/service-name: web}
+  ownerReferences: [{apiVersion: v1, kind: Service, name: web}]
+addressType: IPv4
+endpoints:
+- addresses: [10.1.0.1, 10.1.0.2]
+  nodeName: a
+  targetRef: {kind: Pod, name: web-1}
+- addresses: [10.1.0.3]
+  conditions: {ready: false, serving: true, terminating: true}
+- addresses: [10.1.0.4]
+  conditions: {ready: false, serving: null}
+ports:
+- {name: http, port: 8080, protocol: TCP, appProtocol: http}
+",
+    );
+    assert_eq!(read.service.as_deref(), Some("web"));
+    let endpoints: Vec<_> = read
+        .endpoints
+        .iter()
+        .map(|e| (e.address.to_string(), e.ready, e.serving, e.terminating))
+        .collect();
+    assert_eq!(
+        endpoints,
+        [
+            ("10.1.0.1".to_owned(), true, true, false),
+            ("10.1.0.3".to_owned(), false, true, true),
+            ("10.1.0.4".to_owned(), false, false, false),
+        ]
+    );
+    assert_eq!(read.ports[0].port, 8080);
+}
+
+#[test]
+fn wrong_slices() {
+    check!("apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-x7}
+addressType: IPv4
+endpoints:
+- addresses: [\"fd00::1\"]
+- addresses: []
+- addresses: [127.0.0.1]
+- addresses: [10.1.0.1]
+  conditions: {redy: true, serving: maybe}
+- {}
+ports:
+- {name: all}
+- {port: -1}
+", @r#"
+    error: fd00::1 is not of the slice's `addressType`
+      ┌─ m.yaml:6:15
+    6 │ - addresses: ["fd00::1"]
+      │               ^^^^^^^^^
+
+    error: an endpoint needs an address
+      ┌─ m.yaml:7:14
+    7 │ - addresses: []
+      │              ^^
+
+    error: 127.0.0.1 cannot be used here
+      ┌─ m.yaml:8:15
+    8 │ - addresses: [127.0.0.1]
+      │               ^^^^^^^^^ unspecified, loopback, link-local, broadcast or multicast
+
+    error: `serving` must be true or false
+       ┌─ m.yaml:10:37
+    10 │   conditions: {redy: true, serving: maybe}
+       │                                     ^^^^^ this is text
+
+    error: unknown field `redy`
+       ┌─ m.yaml:10:16
+    10 │   conditions: {redy: true, serving: maybe}
+       │                ^^^^ did you mean `ready`?
+
+    error: field `addresses` is missing
+       ┌─ m.yaml:11:3
+    11 │ - {}
+       │   ^^
+
+    warning: a port without a number is not supported yet
+       ┌─ m.yaml:13:3
+    13 │ - {name: all}
+       │   ^^^^^^^^^^^ it would mean all ports; it is left out
+
+    error: `port` is not a port
+       ┌─ m.yaml:14:10
+    14 │ - {port: -1}
+       │          ^^ ports are 1 to 65535
+    "#);
+    check!("apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-x7}
+addressType: FQDN
+endpoints: [{addresses: [example.org]}]
+", @r"
+    note: an EndpointSlice of type FQDN is left alone
+      ┌─ m.yaml:4:14
+    4 │ addressType: FQDN
+      │              ^^^^ Skep sends to addresses only
+
+    error: unknown field `endpoints`
+      ┌─ m.yaml:5:1
+    5 │ endpoints: [{addresses: [example.org]}]
+      │ ^^^^^^^^^
+      = fields here are: addressType, apiVersion, kind, metadata, status
+    ");
+}
