@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod content_id;
 pub mod labels;
 pub mod name;
 pub mod network_policy;

@@ -150,7 +150,7 @@ impl Compiler {
         Ok(compiler)
     }
 
-    fn content_ids(&mut self, kind: IdKind) -> &mut crate::content_hash::ContentIds {
+    fn content_ids(&mut self, kind: IdKind) -> &mut model::content_id::ContentIds {
         match kind {
             IdKind::Rule => &mut self.rules.ids,
             IdKind::RuleSet => &mut self.rule_sets.ids,

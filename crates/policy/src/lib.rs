@@ -24,7 +24,6 @@ pub mod rule;
 mod blocks;
 mod changes;
 mod compiler;
-mod content_hash;
 mod label_index;
 mod lookup;
 mod peer;

@@ -2,7 +2,6 @@
 
 use super::Compiler;
 use super::rules::{CompiledRule, Rules};
-use crate::content_hash::{ContentHash, ContentIds};
 use crate::peer::{Peer, Peers};
 use crate::port_set::{PortEntry, flatten};
 use crate::record::{IdKind, Remembered};
@@ -10,6 +9,7 @@ use crate::rule::Direction;
 use crate::selector_cache::SelectorCache;
 use abi::policy::{ANY_PEER, EMPTY_PORT_SET, PortKey, Rule};
 use model::NamedPort;
+use model::content_id::{ContentHash, ContentIds};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

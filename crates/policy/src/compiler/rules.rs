@@ -1,12 +1,12 @@
 //! Rules with numbers of their own, so that rule sets can be compared quickly.
 
 use super::{Compiler, RuleRef};
-use crate::content_hash::{ContentHash, ContentIds};
 use crate::port_set::PortRule;
 use crate::record::{IdKind, Remembered};
 use crate::rule::{
     Action, Direction, NamespaceSelector, PeerSelector, PortSelector, Rule, RuleGroup, Tier,
 };
+use model::content_id::{ContentHash, ContentIds};
 use model::{NamedPort, Operator, PortMatch, Selector};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 

@@ -1,11 +1,12 @@
 //! Ids made of content: the same on every run and machine, which std's hashers don't promise.
+//! Compilers name what they put into tables by them, so that a restarted agent finds its own.
 
 use std::collections::{BTreeMap, HashSet};
 
 /// A 128-bit hash of words. Not cryptographic: equality is never decided by it, only ids are made
 /// of it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ContentHash(u128);
+pub struct ContentHash(u128);
 
 impl ContentHash {
     /// Multiplier of PCG's 128-bit generators.
@@ -47,7 +48,7 @@ impl ContentHash {
 /// Gives 32-bit ids to 128-bit hashes. Two contents that would get the same id are told apart by
 /// trying again; such an exception is kept, so that it is the same after a restart.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ContentIds {
+pub struct ContentIds {
     taken: HashSet<u32>,
     exceptions: BTreeMap<u128, u32>,
 }

@@ -1,0 +1,369 @@
+//! The compiler: objects in, changes of tables out.
+
+mod join;
+mod output;
+
+use crate::backends::Backends;
+use crate::ring::RingAllocator;
+use abi::service::{Backend, RingBlock, ServiceKey};
+use abi::{Address, Port};
+use model::content_id::{ContentHash, ContentIds};
+use model::{EndpointSlice, Labels, NamedPort, ObjectName, Origin, Protocol, Service};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A workload, as far as services are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadInput {
+    pub name: ObjectName,
+    pub labels: Labels,
+    pub addresses: Vec<IpAddr>,
+    pub ports: Vec<NamedPort>,
+}
+
+/// Entries that the maps can hold; `ring` counts blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    pub services: usize,
+    pub ring: u32,
+    pub backends: usize,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        use abi::maps::capacity;
+        Capacity {
+            services: capacity::SERVICES as usize,
+            ring: capacity::RING,
+            backends: capacity::BACKENDS as usize,
+        }
+    }
+}
+
+/// What maps `services`, `ring` and `backends` hold or should hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tables {
+    pub services: HashMap<ServiceKey, abi::service::Service>,
+    pub ring: BTreeMap<u32, RingBlock>,
+    pub backends: BTreeMap<u32, Backend>,
+}
+
+/// What to change since the last time, in the order of the fields.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    pub add_backends: Vec<(u32, Backend)>,
+    /// By block.
+    pub add_ring: Vec<(u32, RingBlock)>,
+    pub set_services: Vec<(ServiceKey, abi::service::Service)>,
+    pub remove_services: Vec<ServiceKey>,
+    pub remove_backends: Vec<u32>,
+}
+
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        *self == Changes::default()
+    }
+}
+
+/// The service and port that an id in a table or an event stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceRef {
+    pub service: ObjectName,
+    /// Empty if the port has no name.
+    pub port_name: String,
+    pub port: u16,
+    pub protocol: Protocol,
+}
+
+/// `shop/web:http`, or with the number if the port has no name.
+impl fmt::Display for ServiceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.port_name.is_empty() {
+            write!(f, "{}:{}", self.service, self.port)
+        } else {
+            write!(f, "{}:{}", self.service, self.port_name)
+        }
+    }
+}
+
+/// Something that keeps a service from working as written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    #[error(
+        "{address}:{port}/{protocol} belongs to service {winner} ({winner_origin}); service {loser} \
+         ({loser_origin}) does not answer there: give it another address or port"
+    )]
+    Conflict {
+        address: IpAddr,
+        port: u16,
+        protocol: Protocol,
+        winner: ObjectName,
+        winner_origin: Origin,
+        loser: ObjectName,
+        loser_origin: Origin,
+    },
+    #[error(
+        "service {service} ({origin}) keeps its former backends: map `{table}` is full \
+         ({capacity} entries)"
+    )]
+    Full { service: ObjectName, origin: Origin, table: &'static str, capacity: usize },
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    source: Service,
+    /// Ids by position of the port.
+    ids: Vec<u32>,
+}
+
+/// A front-end as the kernel has it.
+#[derive(Clone, Debug)]
+struct FrontEnd {
+    value: abi::service::Service,
+    blocks: u32,
+    backends: Vec<u32>,
+    /// Of the ring's slots.
+    content: u128,
+}
+
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    capacity: Capacity,
+    services: BTreeMap<ObjectName, Entry>,
+    /// Services by a label that their selector requires: namespace, key, value.
+    selecting: HashMap<(Arc<str>, String, String), BTreeSet<ObjectName>>,
+    slices: BTreeMap<ObjectName, EndpointSlice>,
+    slices_of: HashMap<ObjectName, BTreeSet<ObjectName>>,
+    workloads: BTreeMap<ObjectName, WorkloadInput>,
+    workloads_with: HashMap<(Arc<str>, String, String), BTreeSet<ObjectName>>,
+    /// Services that want a front-end; the first by name has it.
+    claims: HashMap<ServiceKey, BTreeSet<ObjectName>>,
+    contested: BTreeSet<ObjectName>,
+    dirty: BTreeSet<ObjectName>,
+    /// Front-ends that may have lost their last service.
+    orphans: Vec<ServiceKey>,
+    front_ends: HashMap<ServiceKey, FrontEnd>,
+    backends: Backends,
+    ring: RingAllocator,
+    ids: ContentIds,
+    references: HashMap<u32, ServiceRef>,
+    full: BTreeMap<ObjectName, Problem>,
+}
+
+impl Default for Compiler {
+    fn default() -> Self {
+        Compiler::new(Capacity::default())
+    }
+}
+
+impl Compiler {
+    pub fn new(capacity: Capacity) -> Self {
+        Compiler {
+            capacity,
+            services: BTreeMap::new(),
+            selecting: HashMap::new(),
+            slices: BTreeMap::new(),
+            slices_of: HashMap::new(),
+            workloads: BTreeMap::new(),
+            workloads_with: HashMap::new(),
+            claims: HashMap::new(),
+            contested: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            orphans: Vec::new(),
+            front_ends: HashMap::new(),
+            backends: Backends::default(),
+            ring: RingAllocator::new(capacity.ring),
+            ids: ContentIds::default(),
+            references: HashMap::new(),
+            full: BTreeMap::new(),
+        }
+    }
+
+    pub fn set_service(&mut self, service: &Service) {
+        let name = &service.name;
+        if let Some(old) = self.services.get(name) {
+            if old.source == *service {
+                return;
+            }
+            self.withdraw(name);
+        }
+        let mut ids = Vec::new();
+        for port in &service.ports {
+            let mut hash = ContentHash::new("service");
+            hash.text(&name.namespace);
+            hash.text(&name.name);
+            hash.text(&port.name);
+            let (id, _) = self.ids.allocate(hash.finish());
+            let reference = ServiceRef {
+                service: name.clone(),
+                port_name: port.name.clone(),
+                port: port.port,
+                protocol: port.protocol,
+            };
+            self.references.insert(id, reference);
+            ids.push(id);
+        }
+        if let Some(label) = selector_label(service) {
+            self.selecting.entry(label).or_default().insert(name.clone());
+        }
+        for key in keys(service) {
+            self.claims.entry(key).or_default().insert(name.clone());
+            self.claims_changed(key);
+        }
+        self.services.insert(name.clone(), Entry { source: service.clone(), ids });
+        self.dirty.insert(name.clone());
+    }
+
+    pub fn remove_service(&mut self, name: &ObjectName) {
+        self.withdraw(name);
+        self.services.remove(name);
+        self.dirty.remove(name);
+        self.full.remove(name);
+    }
+
+    /// Takes back what the service as it was has claimed.
+    fn withdraw(&mut self, name: &ObjectName) {
+        let Some(entry) = self.services.get(name) else { return };
+        let (source, ids) = (entry.source.clone(), entry.ids.clone());
+        for id in ids {
+            self.ids.release(id);
+            self.references.remove(&id);
+        }
+        if let Some(label) = selector_label(&source) {
+            remove_from(&mut self.selecting, label, name);
+        }
+        for key in keys(&source) {
+            remove_from(&mut self.claims, key, name);
+            self.claims_changed(key);
+            self.orphans.push(key);
+        }
+        self.contested.remove(name);
+    }
+
+    fn claims_changed(&mut self, key: ServiceKey) {
+        let Some(names) = self.claims.get(&key) else { return };
+        self.dirty.extend(names.iter().cloned());
+        if names.len() > 1 {
+            self.contested.extend(names.iter().cloned());
+        }
+    }
+
+    pub fn set_endpoint_slice(&mut self, slice: &EndpointSlice) {
+        if self.slices.get(&slice.name) == Some(slice) {
+            return;
+        }
+        self.remove_endpoint_slice(&slice.name);
+        if let Some(service) = service_of(slice) {
+            self.slices_of.entry(service.clone()).or_default().insert(slice.name.clone());
+            self.mark_dirty(service);
+        }
+        self.slices.insert(slice.name.clone(), slice.clone());
+    }
+
+    pub fn remove_endpoint_slice(&mut self, name: &ObjectName) {
+        let Some(slice) = self.slices.remove(name) else { return };
+        if let Some(service) = service_of(&slice) {
+            remove_from(&mut self.slices_of, service.clone(), name);
+            self.mark_dirty(service);
+        }
+    }
+
+    pub fn set_workload(&mut self, workload: WorkloadInput) {
+        if self.workloads.get(&workload.name) == Some(&workload) {
+            return;
+        }
+        self.remove_workload(&workload.name);
+        for label in labels_of(&workload) {
+            self.workloads_with.entry(label).or_default().insert(workload.name.clone());
+        }
+        self.mark_selecting(&workload);
+        self.workloads.insert(workload.name.clone(), workload);
+    }
+
+    pub fn remove_workload(&mut self, name: &ObjectName) {
+        let Some(workload) = self.workloads.remove(name) else { return };
+        for label in labels_of(&workload) {
+            remove_from(&mut self.workloads_with, label, name);
+        }
+        self.mark_selecting(&workload);
+    }
+
+    fn mark_selecting(&mut self, workload: &WorkloadInput) {
+        for label in labels_of(workload) {
+            let Some(names) = self.selecting.get(&label) else { continue };
+            let matching = names.iter().filter(|name| {
+                self.services.get(*name).and_then(|entry| selector(&entry.source)).is_some_and(
+                    |wanted| wanted.0.iter().all(|(k, v)| workload.labels.value(k) == Some(v)),
+                )
+            });
+            self.dirty.extend(matching.cloned());
+        }
+    }
+
+    fn mark_dirty(&mut self, service: ObjectName) {
+        if self.services.contains_key(&service) {
+            self.dirty.insert(service);
+        }
+    }
+
+    /// What a service id in a table or an event stands for.
+    pub fn service(&self, id: u32) -> Option<&ServiceRef> {
+        self.references.get(&id)
+    }
+}
+
+/// An empty selector selects nothing, as if it were missing (Kubernetes, ServiceSpec).
+fn selector(service: &Service) -> Option<&Labels> {
+    service.selector.as_ref().filter(|labels| !labels.0.is_empty())
+}
+
+fn selector_label(service: &Service) -> Option<(Arc<str>, String, String)> {
+    // The last label: the first is often one that many share (app.kubernetes.io/...).
+    let (key, value) = selector(service)?.0.last_key_value()?;
+    Some((service.name.namespace.clone(), key.clone(), value.clone()))
+}
+
+fn labels_of(workload: &WorkloadInput) -> Vec<(Arc<str>, String, String)> {
+    let namespace = &workload.name.namespace;
+    let labels = workload.labels.0.iter();
+    labels.map(|(key, value)| (namespace.clone(), key.clone(), value.clone())).collect()
+}
+
+fn service_of(slice: &EndpointSlice) -> Option<ObjectName> {
+    let name: &str = slice.service.as_ref()?;
+    Some(ObjectName::new(slice.name.namespace.clone(), name))
+}
+
+fn front_end_key(address: IpAddr, port: u16, protocol: Protocol) -> ServiceKey {
+    ServiceKey {
+        address: Address::from(address.to_canonical()),
+        port: Port::new(port),
+        protocol: protocol.number(),
+        zero: 0,
+    }
+}
+
+fn keys(service: &Service) -> impl Iterator<Item = ServiceKey> {
+    service.cluster_ips.iter().flat_map(|address| {
+        let ports = service.ports.iter();
+        ports.map(|port| front_end_key(*address, port.port, port.protocol))
+    })
+}
+
+fn remove_from<K: std::hash::Hash + Eq>(
+    map: &mut HashMap<K, BTreeSet<ObjectName>>,
+    key: K,
+    name: &ObjectName,
+) {
+    if let Some(names) = map.get_mut(&key) {
+        names.remove(name);
+        if names.is_empty() {
+            map.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! Changes out.
+
+use super::{Changes, Compiler, Entry, FrontEnd, Problem, Tables, front_end_key, selector};
+use crate::backends::BackendKey;
+use crate::maglev;
+use crate::ring::{blocks_for, cut};
+use crate::view::{BackendView, PortView, ServiceView};
+use abi::service::{Service, ServiceKey, service_flags};
+use model::content_id::ContentHash;
+use model::{Algorithm, ObjectName, Protocol};
+use std::net::IpAddr;
+
+impl Compiler {
+    /// Takes over what the kernel holds, before any object is known: the first changes are then
+    /// the differences, and everything that is right stays in place.
+    pub fn adopt(&mut self, existing: Tables) {
+        for (id, backend) in &existing.backends {
+            self.backends.adopt(*id, backend);
+        }
+        for (key, value) in existing.services {
+            let blocks = blocks_for(value.ring_len as usize);
+            let mut slots: Vec<u32> = (value.ring_base..)
+                .take(blocks as usize)
+                .map_while(|block| existing.ring.get(&block))
+                .flat_map(|block| block.backends)
+                .collect();
+            slots.truncate(value.ring_len as usize);
+            // What doesn't hang together is replaced: an empty content is no ring's.
+            let whole =
+                slots.len() == value.ring_len as usize && self.ring.claim(value.ring_base, blocks);
+            let (blocks, content) = if whole { (blocks, hash_slots(&slots)) } else { (0, 0) };
+            let front_end = FrontEnd { value, blocks, backends: Vec::new(), content };
+            self.front_ends.insert(key, front_end);
+            self.orphans.push(key);
+        }
+    }
+
+    /// What to change in the kernel since the last call. A service whose tables would not fit
+    /// stays as it is, and is tried again when it or something about it changes
+    /// ([`problems`](Self::problems) names it).
+    pub fn take_changes(&mut self) -> Changes {
+        let mut changes = Changes::default();
+        for key in std::mem::take(&mut self.orphans) {
+            if !self.claims.contains_key(&key)
+                && let Some(front_end) = self.front_ends.remove(&key)
+            {
+                self.release(&front_end);
+                changes.remove_services.push(key);
+            }
+        }
+        for name in std::mem::take(&mut self.dirty) {
+            self.full.remove(&name);
+            let Some(entry) = self.services.get(&name).cloned() else { continue };
+            if let Err(problem) = self.update(&name, &entry, &mut changes) {
+                self.full.insert(name, problem);
+            }
+        }
+        let fresh = std::mem::take(&mut self.backends.fresh);
+        changes.add_backends = fresh
+            .into_iter()
+            .filter_map(|id| Some((id, self.backends.find(id)?.value())))
+            .collect();
+        changes.remove_backends = self.backends.collect();
+        self.ring.reclaim();
+        changes
+    }
+
+    fn release(&mut self, front_end: &FrontEnd) {
+        self.ring.release(front_end.value.ring_base, front_end.blocks);
+        for id in &front_end.backends {
+            self.backends.release(*id);
+        }
+    }
+
+    fn update(
+        &mut self,
+        name: &ObjectName,
+        entry: &Entry,
+        changes: &mut Changes,
+    ) -> Result<(), Problem> {
+        let service = &entry.source;
+        let full = |table, capacity| Problem::Full {
+            service: name.clone(),
+            origin: service.origin.clone(),
+            table,
+            capacity,
+        };
+        for (port, id) in service.ports.iter().zip(&entry.ids) {
+            let joined = self.join(service, port);
+            for address in &service.cluster_ips {
+                let key = front_end_key(*address, port.port, port.protocol);
+                if self.owner(&key) != Some(name) {
+                    continue;
+                }
+                let old = self.front_ends.get(&key);
+                if old.is_none() && self.front_ends.len() >= self.capacity.services {
+                    return Err(full("services", self.capacity.services));
+                }
+                let is_v4 = address.to_canonical().is_ipv4();
+                let backends: Vec<BackendKey> =
+                    joined.keys().copied().filter(|key| key.address.is_ipv4() == is_v4).collect();
+                let new = backends.iter().filter(|key| !self.backends.knows(key)).count();
+                if self.backends.len() + new > self.capacity.backends {
+                    return Err(full("backends", self.capacity.backends));
+                }
+                let old = old.cloned();
+                let ids: Vec<u32> =
+                    backends.iter().map(|key| self.backends.use_one(*key)).collect();
+                let slots = self.slots(service.algorithm, &ids);
+                let flags = match service.algorithm {
+                    Algorithm::Random => 0,
+                    Algorithm::Maglev => service_flags::MAGLEV,
+                };
+                let ring_len = slots.len() as u32;
+                let content = hash_slots(&slots);
+                let in_place = old
+                    .as_ref()
+                    .filter(|old| old.content == content && old.value.ring_len == ring_len);
+                let blocks = blocks_for(slots.len());
+                let ring_base = match in_place {
+                    Some(old) => old.value.ring_base,
+                    None => match self.ring.allocate(blocks) {
+                        Some(base) => {
+                            changes.add_ring.extend((base..).zip(cut(&slots)));
+                            base
+                        }
+                        None => {
+                            ids.iter().for_each(|id| self.backends.release(*id));
+                            return Err(full("ring", self.capacity.ring as usize));
+                        }
+                    },
+                };
+                let value = Service { id: *id, ring_base, ring_len, flags };
+                if let Some(old) = &old {
+                    old.backends.iter().for_each(|id| self.backends.release(*id));
+                    if in_place.is_none() {
+                        self.ring.release(old.value.ring_base, old.blocks);
+                    }
+                }
+                if old.as_ref().map(|old| old.value) != Some(value) {
+                    changes.set_services.push((key, value));
+                }
+                self.front_ends.insert(key, FrontEnd { value, blocks, backends: ids, content });
+            }
+        }
+        Ok(())
+    }
+
+    fn owner(&self, key: &ServiceKey) -> Option<&ObjectName> {
+        self.claims.get(key)?.first()
+    }
+
+    fn slots(&self, algorithm: Algorithm, ids: &[u32]) -> Vec<u32> {
+        match algorithm {
+            Algorithm::Random => ids.to_vec(),
+            Algorithm::Maglev => {
+                let backends: Vec<_> = ids
+                    .iter()
+                    .filter_map(|id| Some((*id, self.backends.find(*id)?.value())))
+                    .collect();
+                maglev::ring(&backends)
+            }
+        }
+    }
+
+    /// Everything that the kernel holds after the changes that were taken.
+    pub fn tables(&self) -> Tables {
+        let mut tables = Tables::default();
+        for (key, front_end) in &self.front_ends {
+            tables.services.insert(*key, front_end.value);
+            let maglev = front_end.value.flags & service_flags::MAGLEV != 0;
+            let algorithm = if maglev { Algorithm::Maglev } else { Algorithm::Random };
+            let slots = self.slots(algorithm, &front_end.backends);
+            tables.ring.extend((front_end.value.ring_base..).zip(cut(&slots)));
+            for id in &front_end.backends {
+                if let Some(backend) = self.backends.find(*id) {
+                    tables.backends.insert(*id, backend.value());
+                }
+            }
+        }
+        tables
+    }
+
+    /// Services that don't work as written, and why.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for name in &self.contested {
+            let Some(Entry { source, .. }) = self.services.get(name) else { continue };
+            for address in &source.cluster_ips {
+                for port in &source.ports {
+                    let key = front_end_key(*address, port.port, port.protocol);
+                    let Some(winner) = self.owner(&key).filter(|winner| *winner != name) else {
+                        continue;
+                    };
+                    let Some(winning) = self.services.get(winner) else { continue };
+                    problems.push(Problem::Conflict {
+                        address: *address,
+                        port: port.port,
+                        protocol: port.protocol,
+                        winner: winner.clone(),
+                        winner_origin: winning.source.origin.clone(),
+                        loser: name.clone(),
+                        loser_origin: source.origin.clone(),
+                    });
+                }
+            }
+        }
+        problems.extend(self.full.values().cloned());
+        problems
+    }
+
+    /// Blocks of map `ring` in use.
+    pub fn ring_blocks_used(&self) -> u32 {
+        self.ring.used
+    }
+
+    /// The service whose front-end this is.
+    pub fn front_end(&self, address: IpAddr, port: u16, protocol: Protocol) -> Option<&ObjectName> {
+        self.owner(&front_end_key(address, port, protocol))
+    }
+
+    /// All services with their backends, by name.
+    pub fn list(&self) -> Vec<ServiceView> {
+        self.services
+            .iter()
+            .map(|(name, entry)| {
+                let service = &entry.source;
+                let ports = service.ports.iter().zip(&entry.ids).map(|(port, id)| PortView {
+                    id: *id,
+                    name: port.name.clone(),
+                    protocol: port.protocol,
+                    port: port.port,
+                    backends: self
+                        .join(service, port)
+                        .into_iter()
+                        .map(|(key, workload)| BackendView {
+                            address: key.address,
+                            port: key.port,
+                            workload,
+                        })
+                        .collect(),
+                });
+                ServiceView {
+                    name: name.clone(),
+                    cluster_ips: service.cluster_ips.clone(),
+                    selector: selector(service).cloned(),
+                    algorithm: service.algorithm,
+                    ports: ports.collect(),
+                    origin: service.origin.clone(),
+                }
+            })
+            .collect()
+    }
+}
+
+fn hash_slots(slots: &[u32]) -> u128 {
+    let mut hash = ContentHash::new("ring");
+    hash.word(slots.len() as u64);
+    slots.iter().for_each(|id| hash.word(u64::from(*id)));
+    hash.finish()
+}
