@@ -131,13 +131,8 @@ impl Entry {
     pub fn is_expired(&self, protocol: u8, timeouts: &Timeouts, now: u64) -> bool {
         // The clock of another CPU may be a little ahead.
         let idle = now.saturating_sub(self.last_seen_ns.get());
-        idle > u64::from(self.timeout(protocol, timeouts)) * SECOND
-    }
-
-    /// Seconds of idleness after which the entry is forgotten.
-    #[inline(always)]
-    pub fn timeout(&self, protocol: u8, timeouts: &Timeouts) -> u32 {
-        timeout(protocol, self.state.get(), self.has(conn_flags::REPLY_SEEN), timeouts)
+        let replied = self.has(conn_flags::REPLY_SEEN);
+        idle > u64::from(timeout(protocol, self.state.get(), replied, timeouts)) * SECOND
     }
 
     /// True if a packet with these TCP flags begins another connection with the same tuple.

@@ -4,7 +4,7 @@ use crate::conntrack::Entry;
 use crate::env::Env;
 use crate::flow::Tuple;
 use crate::parse::Parsed;
-use abi::event::{FlowEvent, FlowKind};
+use abi::event::FlowKind;
 use abi::metrics;
 use abi::state::{State, limiter};
 
