@@ -44,6 +44,12 @@ pub enum Error {
     #[error("cannot pin at {}: {source}{}", path.display(), advice(source))]
     Pin { path: PathBuf, source: io::Error },
 
+    #[error(
+        "cannot pin at {}: that is not in a BPF file system; mount one there with `mount -t bpf`",
+        path.display()
+    )]
+    NotBpffs { path: PathBuf },
+
     #[error("cannot open the pin {}: {source}{}", path.display(), advice(source))]
     OpenPin { path: PathBuf, source: io::Error },
 

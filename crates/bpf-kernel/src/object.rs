@@ -336,21 +336,22 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Where in our source the verifier stopped: the log's own comment on newer kernels, the object's
-/// line table otherwise.
+/// Where in our source the verifier stopped: by the object's line table, or the log's own comment.
 fn location(log: &str, function: &Function, btf: Option<&Btf>) -> Option<SourceLine> {
-    verifier::last_comment(log).or_else(|| {
-        let at = verifier::last_instruction(log)?;
-        let lines = &function.line_info.line_info;
-        let line = lines.iter().filter(|line| line.insn_off <= at).max_by_key(|l| l.insn_off)?;
-        let btf = btf?;
-        Some(SourceLine {
-            file: btf.string(line.file_name_off)?.to_owned(),
-            // The upper 22 bits are the line, the lower 10 the column.
-            line: line.line_col >> 10,
-            text: btf.string(line.line_off).unwrap_or_default().to_owned(),
+    let lines = btf.map(|btf| {
+        function.line_info.line_info.iter().filter_map(|line| {
+            let source = SourceLine {
+                file: btf.string(line.file_name_off)?.to_owned(),
+                // The upper 22 bits are the line, the lower 10 the column.
+                line: line.line_col >> 10,
+                text: btf.string(line.line_off).unwrap_or_default().to_owned(),
+            };
+            Some((line.insn_off, source))
         })
-    })
+    });
+    let own = verifier::last_instruction(log)
+        .and_then(|at| verifier::own_line(at, lines.into_iter().flatten()));
+    own.or_else(|| verifier::last_comment(log))
 }
 
 /// The ELF reader wants 8-byte alignment, which `include_bytes!` does not give.

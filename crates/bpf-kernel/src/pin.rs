@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     Error,
+    mount::is_bpffs,
     sys::{self, Command},
 };
 
@@ -33,7 +34,13 @@ pub(crate) fn pin(fd: BorrowedFd<'_>, path: &Path) -> Result<(), Error> {
         ..Default::default()
     };
     // SAFETY: `path` points to a NUL-terminated string that outlives the call.
-    unsafe { sys::bpf(Command::ObjPin, &mut attr) }.map(drop).map_err(failed)
+    match unsafe { sys::bpf(Command::ObjPin, &mut attr) } {
+        Ok(_) => Ok(()),
+        Err(_) if !path.parent().is_some_and(is_bpffs) => {
+            Err(Error::NotBpffs { path: path.to_owned() })
+        }
+        Err(error) => Err(failed(error)),
+    }
 }
 
 /// Opens what is pinned at `path`; `None` when there is nothing.

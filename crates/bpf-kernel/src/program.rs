@@ -88,6 +88,13 @@ struct KernelProgramInfo {
     attach_btf_obj_id: u32,
 }
 
+impl KernelProgramInfo {
+    fn name(&self) -> String {
+        let length = self.name.iter().position(|byte| *byte == 0).unwrap_or(self.name.len());
+        String::from_utf8_lossy(&self.name[..length]).into_owned()
+    }
+}
+
 /// What to load, before the kernel has seen it.
 #[derive(Debug)]
 pub(crate) struct Code<'a> {
@@ -220,6 +227,9 @@ impl Program {
     }
 
     /// Opens the program pinned at `path`, whose last part names it.
+    ///
+    /// The kernel does not tell which hook it was loaded for, so it can be attached to interfaces
+    /// but not to cgroups.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Self::open_if_pinned(path)?.ok_or_else(|| Error::NotPinned { path: path.to_owned() })
     }
@@ -233,7 +243,6 @@ impl Program {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let info = kernel_info(fd.as_fd())
             .map_err(|source| Error::OpenPin { path: path.to_owned(), source })?;
-        // The kernel does not tell the hook a program was loaded for; attaching checks it anyway.
         Ok(Some(Self { name, fd, kind: ProgramKind { number: info.kind, hook: 0 } }))
     }
 
@@ -242,6 +251,20 @@ impl Program {
     pub fn with_hook_of(mut self, other: &Program) -> Self {
         self.kind.hook = other.kind.hook;
         self
+    }
+
+    /// The program with this id: what a link found by its pin holds.
+    pub fn from_id(id: u32) -> Result<Self, Error> {
+        let mut attr = sys::ById { id, next_id: 0, open_flags: 0 };
+        // SAFETY: the struct holds no pointers.
+        let opened = unsafe { sys::bpf_fd(Command::ProgById, &mut attr) }
+            .and_then(|fd| kernel_info(fd.as_fd()).map(|info| (fd, info)));
+        let (fd, info) = opened.map_err(|source| Error::Link {
+            operation: "open",
+            target: format!("the program with id {id}"),
+            source,
+        })?;
+        Ok(Self::from_fd(&info.name(), fd, ProgramKind { number: info.kind, hook: 0 }))
     }
 
     pub fn name(&self) -> &str {
@@ -258,12 +281,11 @@ impl Program {
             target: format!("program `{}`", self.name),
             source,
         })?;
-        let name_length = info.name.iter().position(|byte| *byte == 0).unwrap_or(16);
         Ok(ProgramInfo {
             id: info.id,
             tag: u64::from_be_bytes(info.tag),
             kind: info.kind,
-            name: String::from_utf8_lossy(&info.name[..name_length]).into_owned(),
+            name: info.name(),
             machine_code: info.jited_prog_len,
             translated: info.xlated_prog_len,
             verified_instructions: (info.verified_insns != 0).then_some(info.verified_insns),

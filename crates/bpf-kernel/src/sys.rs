@@ -23,6 +23,7 @@ pub(crate) enum Command {
     ObjPin = 6,
     ObjGet = 7,
     ProgTestRun = 10,
+    ProgById = 13,
     ObjInfo = 15,
     BtfLoad = 18,
     MapLookupAndDelete = 21,
@@ -71,6 +72,7 @@ attributes! {
     }
     BtfLoad { btf: u64, log_buf: u64, btf_size: u32, log_size: u32, log_level: u32, padding: u32 }
     ObjPath { path: u64, bpf_fd: u32, file_flags: u32 }
+    ById { id: u32, next_id: u32, open_flags: u32 }
     ObjInfo { bpf_fd: u32, info_len: u32, info: u64 }
     LinkCreate {
         prog_fd: u32, target: u32, attach_type: u32, flags: u32, relative_fd: u32, padding: u32,

@@ -80,6 +80,28 @@ pub(crate) fn last_instruction(log: &str) -> Option<u32> {
     })
 }
 
+/// The line of our own source that instruction `at` comes from, given where each line begins.
+///
+/// What was inlined from `core` or a library says little: then it is the line of ours before it.
+pub(crate) fn own_line(
+    at: u32,
+    lines: impl Iterator<Item = (u32, SourceLine)>,
+) -> Option<SourceLine> {
+    let (_, mut line) =
+        lines.filter(|(begin, line)| *begin <= at && is_own(&line.file)).max_by_key(|(b, _)| *b)?;
+    // The path within the workspace is enough, wherever the object was built.
+    for folder in ["/crates/", "/ebpf/"] {
+        if let Some(begin) = line.file.rfind(folder) {
+            line.file.drain(..=begin);
+        }
+    }
+    Some(line)
+}
+
+fn is_own(file: &str) -> bool {
+    !["/registry/src/", "/rustlib/src/", "/rustc/"].iter().any(|foreign| file.contains(foreign))
+}
+
 /// The source line the log itself names, since Linux 6.8: `; let x = map.get(&key) @ main.rs:12`.
 pub(crate) fn last_comment(log: &str) -> Option<SourceLine> {
     log.lines().rev().find_map(|line| {
@@ -115,6 +137,26 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
         let line = last_comment(LOG).unwrap();
         assert_eq!(line.to_string(), "endpoint.rs:41");
         assert_eq!(line.text, "let port = load(data.add(36));");
+    }
+
+    #[test]
+    fn the_line_is_one_of_ours() {
+        let lines = |at| {
+            let lines = [
+                (0, "/home/me/skep/ebpf/net/src/endpoint.rs"),
+                (4, "/home/me/skep/crates/dataplane/src/forward.rs"),
+                (6, "/home/me/.cargo/registry/src/index/aya-ebpf-0.2.1/src/lib.rs"),
+                (9, "/home/me/.rustup/lib/rustlib/src/rust/library/core/src/cell.rs"),
+            ];
+            let lines = lines.map(|(begin, file)| {
+                let (file, text) = (file.to_owned(), String::new());
+                (begin, SourceLine { file, line: begin + 1, text })
+            });
+            own_line(at, lines.into_iter()).map(|line| line.to_string())
+        };
+        assert_eq!(lines(3).as_deref(), Some("ebpf/net/src/endpoint.rs:1"));
+        assert_eq!(lines(10).as_deref(), Some("crates/dataplane/src/forward.rs:5"));
+        assert_eq!(own_line(3, std::iter::empty()), None);
     }
 
     #[test]

@@ -177,6 +177,10 @@ fn programs_are_pinned_and_opened() {
     let opened = Program::open(&pin).unwrap();
     assert_eq!(opened.info().unwrap(), program.info().unwrap());
     assert_eq!(opened.info().unwrap().name, "count");
+    let by_id = Program::from_id(program.info().unwrap().id).unwrap();
+    assert_eq!(by_id.info().unwrap(), program.info().unwrap());
+    let error = program.pin(&std::env::temp_dir().join("none-here")).unwrap_err().to_string();
+    assert!(error.contains("that is not in a BPF file system"), "{error}");
     assert!(bpf_kernel::Map::open(&pin).unwrap_err().to_string().ends_with("is not a map"));
     assert!(opened.as_fd().try_clone_to_owned().is_ok());
 }
