@@ -52,7 +52,8 @@ impl FromPrefix for IpNet {
     }
 }
 
-/// Counted, since several policies may name the same block.
+/// Counted, since several policies may name the same block. A block that none names any more stays
+/// until [`drop_stale`](Blocks::drop_stale).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Blocks {
     uses: HashMap<IpNet, u32>,
@@ -63,13 +64,13 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// True if nobody named it before.
+    /// True if it was not there before.
     pub fn add(&mut self, block: IpNet) -> bool {
-        let uses = self.uses.entry(block).or_default();
-        *uses += 1;
-        if *uses > 1 {
+        if let Some(uses) = self.uses.get_mut(&block) {
+            *uses += 1;
             return false;
         }
+        self.uses.insert(block, 1);
         self.ordered.insert((block.network(), block.prefix_len()), block);
         *self.lengths.entry(length(block)).or_default() += 1;
         true
@@ -79,7 +80,12 @@ impl Blocks {
     pub fn remove(&mut self, block: IpNet) -> bool {
         let Some(uses) = self.uses.get_mut(&block) else { return false };
         *uses -= 1;
-        if *uses > 0 {
+        *uses == 0
+    }
+
+    /// True if the block is gone now.
+    pub fn drop_stale(&mut self, block: IpNet) -> bool {
+        if self.uses.get(&block) != Some(&0) {
             return false;
         }
         self.uses.remove(&block);
@@ -143,7 +149,10 @@ mod tests {
         assert_eq!(blocks.inside(nets(&["10.0.0.0/8"])[0]), nets(&["10.0.0.0/8", "10.1.0.0/16"]));
         let twice = nets(&["10.1.0.0/16"])[0];
         assert!(!blocks.remove(twice));
+        assert!(!blocks.drop_stale(twice));
         assert!(blocks.remove(twice));
+        assert!(blocks.contains(twice));
+        assert!(blocks.drop_stale(twice));
         assert!(!blocks.contains(twice));
     }
 

@@ -72,7 +72,7 @@ impl Compiler {
             }
             for block in group.group.rules.iter().flat_map(blocks_of) {
                 if self.blocks.remove(block) {
-                    self.refresh_inside(block);
+                    self.fresh.stale_blocks.insert(block);
                 }
             }
         }

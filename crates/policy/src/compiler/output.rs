@@ -7,6 +7,7 @@ use crate::record::{Remembered, identity_key, peer_key};
 use crate::rule::Direction;
 use abi::endpoint::UNRESTRICTED;
 use abi::policy::{ANY_PEER, EMPTY_PORT_SET, PeerKey};
+use ipnet::IpNet;
 use model::ObjectName;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,10 @@ pub(super) struct Fresh {
     pub peer_entries: Vec<(u32, u32)>,
     pub endpoints: BTreeSet<ObjectName>,
     released_rule_sets: BTreeSet<u32>,
+    /// Blocks that policies have stopped naming. Rule sets that are on their way out still ask for
+    /// them, so they leave with the change after.
+    pub stale_blocks: BTreeSet<IpNet>,
+    leaving_blocks: BTreeSet<IpNet>,
     /// What the kernel has of endpoints.
     published: BTreeMap<ObjectName, EndpointPolicy>,
 }
@@ -57,6 +62,9 @@ impl Compiler {
             .find(|(_, before, after, capacity)| after > capacity && after > before);
         let Some((table, _, needed, capacity)) = over.filter(|_| !removal) else { return Ok(()) };
         self.change(inverse);
+        // The kernel has never seen blocks that only the refused change named.
+        let stale = std::mem::take(&mut self.fresh.stale_blocks);
+        self.drop_blocks(stale);
         self.settle();
         self.collect(true);
         Err(PolicyError::TooLarge { table, needed, capacity })
@@ -77,7 +85,11 @@ impl Compiler {
     }
 
     /// What to change in the kernel since the last call (all of it, the first time).
+    ///
+    /// Entries of CIDR blocks that policies have stopped naming are removed one call later.
     pub fn take_changes(&mut self) -> Changes {
+        let leaving = std::mem::take(&mut self.fresh.leaving_blocks);
+        self.drop_blocks(leaving);
         self.settle();
         let mut changes = Changes::default();
         self.publish(&mut changes);
@@ -85,10 +97,20 @@ impl Compiler {
         changes.remove_peers = collected.remove_peers;
         changes.remove_ports = collected.remove_ports;
         changes.forget = collected.forget;
+        self.fresh.leaving_blocks = std::mem::take(&mut self.fresh.stale_blocks);
         changes
     }
 
-    /// Everything that the kernel should hold, for an agent that adopts what it finds.
+    fn drop_blocks(&mut self, blocks: BTreeSet<IpNet>) {
+        for block in blocks {
+            if self.blocks.drop_stale(block) {
+                self.refresh_inside(block);
+            }
+        }
+    }
+
+    /// Everything that the kernel should hold after the outstanding changes, for an agent that
+    /// adopts what it finds.
     pub fn tables(&mut self) -> Tables {
         self.settle();
         let mut tables = Tables { addresses: self.addresses.entries.clone(), ..Tables::default() };

@@ -209,9 +209,13 @@ impl Compiler {
         problems
     }
 
-    /// Blocks of map `ring` in use.
-    pub fn ring_blocks_used(&self) -> u32 {
-        self.ring.used
+    /// Entries in use, of what the maps can hold.
+    pub fn used(&self) -> Capacity {
+        Capacity {
+            services: self.front_ends.len(),
+            ring: self.ring.used,
+            backends: self.backends.len(),
+        }
     }
 
     /// The service whose front-end this is.
