@@ -25,18 +25,17 @@ const NAME_LEN: usize = 255;
 /// Working memory while a process is described.
 #[repr(C)]
 struct Draft {
-    /// Bytes of the path still free. In memory, so that the verifier knows nothing of it and finds
-    /// all steps of the path alike.
-    free: u64,
-    /// Nothing is written here: it is room for the verifier, which knows the bounds of where a name
-    /// ends and of its length, but not that one is within the other.
-    slack: [u8; NAME_LEN + 1],
+    /// Where in `binary` the path begins so far. In memory, so that the verifier knows nothing of it
+    /// and finds all steps of the path alike.
+    start: u64,
     process: Process,
+    /// Nothing is written here: it is room for the verifier, which knows the bounds of where a name
+    /// begins and of its length, but not that both together are within `binary`.
+    slack: [u8; NAME_LEN + 1],
 }
 
 const EMPTY: Draft = Draft {
-    free: BINARY_LEN as u64,
-    slack: [0; NAME_LEN + 1],
+    start: BINARY_LEN as u64,
     process: Process {
         parent: ProcessKey::NONE,
         cgroup_id: 0,
@@ -46,6 +45,7 @@ const EMPTY: Draft = Draft {
         comm: [0; COMM_LEN],
         binary: [0; BINARY_LEN],
     },
+    slack: [0; NAME_LEN + 1],
 };
 
 static NOTHING: Draft = EMPTY;
@@ -122,7 +122,7 @@ fn describe(task: Pointer, key: &ProcessKey, exec_id: u64) {
     let parent = task.follow(&task::TASK_STRUCT_REAL_PARENT);
     process.parent = self::key(parent).unwrap_or(ProcessKey::NONE);
     path(task, draft);
-    draft.process.binary_len = BINARY_LEN as u32 - draft.free as u32;
+    draft.process.binary_len = BINARY_LEN as u32 - draft.start as u32;
     maps::PROCESSES.insert(key, &draft.process);
     DRAFTS.remove(&task.0);
 }
@@ -166,21 +166,20 @@ fn name(entry: Pointer, draft: &mut Draft) -> bool {
     let name = entry.embedded(&task::DENTRY_D_NAME);
     let Some(length) = name.field::<u32>(&task::QSTR_LEN) else { return false };
     let from = name.follow(&task::QSTR_NAME);
-    let length = length as usize;
-    let free = draft.free as usize;
-    if length == 0 || length > NAME_LEN || free > BINARY_LEN || length + 1 > free {
+    let length = u64::from(length);
+    let end = draft.start;
+    if length == 0 || length > NAME_LEN as u64 || length + 1 > end {
         return false;
     }
-    let start = draft.process.binary.as_mut_ptr();
-    // SAFETY: `length < free <= BINARY_LEN`, so both writes are within `binary`. The verifier is
-    // shown that they are within the draft.
+    draft.start = end - length - 1;
+    let start = &raw const draft.start;
+    let binary = draft.process.binary.as_mut_ptr();
+    // SAFETY: `end <= BINARY_LEN`, so slash and name are within `binary`, and the mask changes
+    // nothing. The verifier is shown that they are within the draft; the volatile read keeps the
+    // compiler from knowing that the mask is for it alone.
     unsafe {
-        let to = start.add(free).sub(length);
-        if bpf_probe_read_kernel(to.cast(), length as u32, from.0 as *const _) < 0 {
-            return false;
-        }
-        *to.sub(1) = b'/';
+        let slash = binary.add(start.read_volatile() as usize & (BINARY_LEN - 1));
+        *slash = b'/';
+        bpf_probe_read_kernel(slash.add(1).cast(), length as u32, from.0 as *const _) == 0
     }
-    draft.free = (free - length - 1) as u64;
-    true
 }
