@@ -23,7 +23,7 @@ pub struct WorkloadInput {
     pub ports: Vec<NamedPort>,
 }
 
-/// Entries that the maps can hold; `ring` counts blocks.
+/// Entries that the maps can hold, or that they do; `ring` counts blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     pub services: usize,

@@ -1,6 +1,6 @@
 //! Changes out.
 
-use super::{Changes, Compiler, Entry, FrontEnd, Problem, Tables, front_end_key, selector};
+use super::{Capacity, Changes, Compiler, Entry, FrontEnd, Problem, Tables, front_end_key, selector};
 use crate::backends::BackendKey;
 use crate::maglev;
 use crate::ring::{blocks_for, cut};
