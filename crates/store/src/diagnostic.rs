@@ -1,7 +1,9 @@
 //! What is wrong with a text that a user wrote, where, and what to do.
 
+mod excerpt;
 mod render;
 
+pub(crate) use excerpt::clean;
 pub use render::{render, render_all};
 
 use model::Origin;
@@ -60,7 +62,7 @@ impl Diagnostic {
     pub fn about_file(severity: Severity, file: impl Into<String>, message: String) -> Self {
         Diagnostic {
             severity,
-            message,
+            message: clean(message),
             file: file.into(),
             line: 0,
             column: 0,
@@ -80,12 +82,12 @@ impl Diagnostic {
     }
 
     pub fn with_label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
+        self.label = clean(label.into());
         self
     }
 
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(clean(help.into()));
         self
     }
 

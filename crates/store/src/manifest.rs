@@ -100,6 +100,7 @@ pub(crate) fn parse_from_line(file: &str, text: &str, line: u32) -> Parsed {
         names: HashMap::new(),
     };
     yaml::documents(text, |document| {
+        let broken = !document.problems.is_empty();
         for problem in document.problems {
             let draft = walk.reader.error(problem.place, problem.message).label(problem.label);
             if let Some(help) = problem.help {
@@ -107,10 +108,17 @@ pub(crate) fn parse_from_line(file: &str, text: &str, line: u32) -> Parsed {
             }
         }
         if let Some(root) = document.root {
+            let kept = walk.manifests.len();
             walk.document(&root, document.range, document.line.saturating_add(lines_before));
+            // Read for what else is wrong with it.
+            if broken {
+                walk.manifests.truncate(kept);
+            }
         }
     });
-    Parsed { manifests: walk.manifests, diagnostics: walk.reader.diagnostics }
+    let mut diagnostics = walk.reader.diagnostics;
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+    Parsed { manifests: walk.manifests, diagnostics }
 }
 
 struct Walk<'t> {
@@ -165,7 +173,13 @@ impl Walk<'_> {
 }
 
 fn object(reader: &mut Reader, node: &Node) -> Option<(Object, node::Place)> {
-    let mut fields = reader.fields(node, "a manifest")?;
+    if !matches!(node.value, Value::Mapping(_)) {
+        reader
+            .error(node.place, "this is not a manifest")
+            .label(format_args!("a manifest is a mapping, this is {}", node.describe()));
+        return None;
+    }
+    let mut fields = reader.fields(node, "manifest")?;
     let kind = kind(reader, &mut fields)?;
     let metadata = metadata::read(reader, kind, node.place, &mut fields);
     let name_place = metadata.as_ref().map(|metadata| metadata.name_place);

@@ -1,5 +1,6 @@
 //! Diagnostics as people read them.
 
+use super::excerpt::Excerpt;
 use super::{Diagnostic, Severity};
 use codespan_reporting::diagnostic as codespan;
 use codespan_reporting::files::SimpleFile;
@@ -57,28 +58,14 @@ fn without_line(diagnostic: &Diagnostic, colour: bool) -> String {
 }
 
 fn with_line(diagnostic: &Diagnostic, line: &str, colour: bool) -> String {
-    // One line stands for the file: a renderer that splits the whole text anew for each of many
-    // diagnostics would be slow, and only this line is shown.
-    let start = byte_of_column(line, diagnostic.column);
-    let length = usize::try_from(diagnostic.length).unwrap_or(usize::MAX).max(1);
-    let mut end = start.saturating_add(length).min(line.len()).max(start);
-    while !line.is_char_boundary(end) {
-        end += 1;
-    }
-    // Empty lines before it give the line its number.
-    let before = usize::try_from(diagnostic.line.saturating_sub(1)).unwrap_or(0);
-    let text = format!("{}{line}", "\n".repeat(before));
-    let label = codespan::Label::primary((), before + start..before + end);
+    let Diagnostic { file, line: number, column, length, .. } = diagnostic;
+    let excerpt = Excerpt::new(file, *number, *column, *length, line);
+    let label = codespan::Label::primary((), excerpt.marked.clone());
     let report = codespan::Diagnostic::new(severity(diagnostic.severity))
         .with_message(&diagnostic.message)
         .with_label(label.with_message(&diagnostic.label))
         .with_notes(diagnostic.help.iter().cloned().collect());
-    emit(&SimpleFile::new(&diagnostic.file, text), &report, colour)
-}
-
-fn byte_of_column(line: &str, column: u32) -> usize {
-    let characters = usize::try_from(column.saturating_sub(1)).unwrap_or(usize::MAX);
-    line.char_indices().nth(characters).map_or(line.len(), |(byte, _)| byte)
+    emit(&excerpt, &report, colour)
 }
 
 fn emit<'f, F>(files: &'f F, report: &codespan::Diagnostic<F::FileId>, colour: bool) -> String
@@ -147,8 +134,21 @@ mod tests {
     fn without_the_text() {
         insta::assert_snapshot!(render(&sample(), None, false), @r"
         error: unknown field `pört`
-          = in web.yaml:2:3
-          = did you mean `port`?
+         = in web.yaml:2:3
+         = did you mean `port`?
+        ");
+    }
+
+    /// A JSON manifest on one line.
+    #[test]
+    fn long_lines() {
+        let line = format!("{}\u{1b}{}", "äb".repeat(100), "c".repeat(200));
+        let diagnostic = Diagnostic { line: 1, column: 201, length: 3, ..sample() };
+        insta::assert_snapshot!(render(&diagnostic, Some(&line), false), @r"
+        error: unknown field `pört`
+          ┌─ web.yaml:1:201
+        1 │ …äbäbäbäbäbäbäbäbäbäbäbäbäbäbäbäbäbäbäbäbäbäbäbäbäb·ccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc…
+          │                                                    ^^^ did you mean `port`?
         ");
     }
 

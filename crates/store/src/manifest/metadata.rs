@@ -2,6 +2,7 @@
 
 use super::node::{Node, Place};
 use super::reader::{Fields, Reader};
+use super::selector::shorten;
 use super::syntax;
 use model::{Kind, Labels, ObjectName, Origin};
 
@@ -49,7 +50,7 @@ pub fn read<'n>(
     let annotations = fields.optional("annotations");
     if let Some(node) = annotations {
         for entry in reader.mapping(node, "annotations").unwrap_or_default() {
-            reader.text(&entry.value, &entry.key);
+            reader.text(&entry.value, &shorten(&entry.key));
         }
     }
     fields.ignore(&CARRIED);
@@ -114,7 +115,7 @@ pub fn labels(reader: &mut Reader, node: &Node, name: &str) -> Option<Labels> {
     for entry in reader.mapping(node, name)? {
         let key = syntax::label_key(&entry.key);
         right &= well_formed_at(reader, entry.key_place, "label key", key).is_some();
-        let Some(value) = reader.text(&entry.value, &entry.key) else {
+        let Some(value) = reader.text(&entry.value, &shorten(&entry.key)) else {
             right = false;
             continue;
         };

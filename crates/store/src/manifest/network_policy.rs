@@ -190,7 +190,7 @@ fn ip_block(reader: &mut Reader, node: &Node) -> Option<PolicyPeer> {
 
 fn cidr(reader: &mut Reader, node: &Node, name: &str) -> Option<IpNet> {
     let text = reader.text(node, name)?;
-    let Ok(net) = text.parse::<IpNet>() else {
+    let Some(net) = parse_cidr(text) else {
         let draft = reader
             .error(node.place, format_args!("`{}` is not an address block (CIDR)", shorten(text)));
         match text.parse::<IpAddr>() {
@@ -215,6 +215,15 @@ fn cidr(reader: &mut Reader, node: &Node, name: &str) -> Option<IpNet> {
             .label(format_args!("read as {whole}"));
     }
     Some(whole)
+}
+
+/// Stricter than `IpNet`, which takes an octet of 010 for 10 where others take it for 8.
+fn parse_cidr(text: &str) -> Option<IpNet> {
+    let (address, prefix) = text.split_once('/')?;
+    if prefix.len() > 3 || !prefix.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    IpNet::new(address.parse().ok()?, prefix.parse().ok()?).ok()
 }
 
 fn port(reader: &mut Reader, node: &Node) -> Option<PolicyPort> {

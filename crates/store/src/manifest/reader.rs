@@ -3,8 +3,9 @@
 //! on and finds the next one.
 
 use super::node::{Entry, Node, Place, Scalar, Value};
+use super::selector::shorten;
 use super::suggest::nearest;
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, Severity, clean};
 use model::Origin;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ impl<'t> Reader<'t> {
         let found = node.describe();
         let quote = match (&node.value, wanted) {
             (Value::Scalar { text, quoted: false }, "text") if !text.is_empty() => {
-                Some(format!("write \"{text}\" in quotes"))
+                Some(format!("write \"{}\" in quotes", shorten(text)))
             }
             _ => None,
         };
@@ -133,12 +134,12 @@ pub struct Draft<'r>(&'r mut Diagnostic);
 
 impl Draft<'_> {
     pub fn label(self, label: impl Display) -> Self {
-        self.0.label = label.to_string();
+        self.0.label = clean(label.to_string());
         self
     }
 
     pub fn help(self, help: impl Display) -> Self {
-        self.0.help = Some(help.to_string());
+        self.0.help = Some(clean(help.to_string()));
         self
     }
 }
@@ -183,8 +184,8 @@ impl<'n> Fields<'n> {
 
     pub fn finish(self, reader: &mut Reader) {
         for entry in self.entries.iter().filter(|entry| !self.known.contains(&&*entry.key)) {
-            let draft =
-                reader.error(entry.key_place, format_args!("unknown field `{}`", entry.key));
+            let draft = reader
+                .error(entry.key_place, format_args!("unknown field `{}`", shorten(&entry.key)));
             if let Some(near) = nearest(&entry.key, &self.known) {
                 draft.label(format_args!("did you mean `{near}`?"));
             } else {

@@ -116,10 +116,9 @@ pub fn one_of<'k>(
     None
 }
 
-/// Keeps a message to one line, whatever was written.
+/// Keeps a message short, whatever was written.
 pub fn shorten(word: &str) -> String {
-    let mut short: String =
-        word.chars().map(|c| if c.is_control() { ' ' } else { c }).take(60).collect();
+    let mut short: String = word.chars().take(60).collect();
     if short.len() < word.len() {
         short.push('…');
     }

@@ -3,7 +3,7 @@
 use super::metadata::{Metadata, well_formed};
 use super::node::{Node, Scalar, Value};
 use super::reader::{Fields, Reader};
-use super::selector::{one_of, port_name, protocol, unicast};
+use super::selector::{one_of, port_name, protocol, shorten, unicast};
 use super::syntax;
 use model::{AddressRequest, ContainerRuntime, Labels, NamedPort, Place, Workload};
 use std::path::PathBuf;
@@ -128,7 +128,7 @@ fn container_place(reader: &mut Reader, node: &Node) -> Option<Place> {
     let labels_node = fields.optional("labels");
     let mut labels = Labels::default();
     for entry in labels_node.and_then(|node| reader.mapping(node, "labels")).unwrap_or_default() {
-        if let Some(value) = reader.text(&entry.value, &entry.key) {
+        if let Some(value) = reader.text(&entry.value, &shorten(&entry.key)) {
             labels.0.insert(entry.key.to_string(), value.to_owned());
         }
     }

@@ -154,16 +154,17 @@ impl<'t> Builder<'t> {
 
     fn node(&mut self, event: Event<'t>, span: Span) -> Result<Node, Problem> {
         let mut place = self.place(&span);
+        let tag_place = span.tag_span().map_or(place, |span| self.place(&span));
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                (self.scalar(&text, style, tag, place), anchor)
+                (self.scalar(&text, style, tag, tag_place), anchor)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.check_tag(tag, "seq", place);
+                self.check_tag(tag, "seq", tag_place);
                 (self.sequence(&mut place)?, anchor)
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.check_tag(tag, "map", place);
+                self.check_tag(tag, "map", tag_place);
                 (self.mapping(&mut place)?, anchor)
             }
             Event::Alias(id) => return self.alias(id, place),

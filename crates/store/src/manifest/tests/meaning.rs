@@ -46,21 +46,21 @@ fn kinds() {
       │ ^^^^^^^^^^^^^^
     ");
     check!("just text\n", @r"
-    error: `a manifest` must be a mapping
+    error: this is not a manifest
       ┌─ m.yaml:1:1
     1 │ just text
-      │ ^^^^^^^^^ this is text
+      │ ^^^^^^^^^ a manifest is a mapping, this is text
     ");
     check!("- 1\n- [x]\n", @r"
-    error: `a manifest` must be a mapping
+    error: this is not a manifest
       ┌─ m.yaml:1:3
     1 │ - 1
-      │   ^ this is a number
+      │   ^ a manifest is a mapping, this is a number
 
-    error: `a manifest` must be a mapping
+    error: this is not a manifest
       ┌─ m.yaml:2:3
     2 │ - [x]
-      │   ^^^ this is a list
+      │   ^^^ a manifest is a mapping, this is a list
     ");
 }
 
@@ -170,16 +170,11 @@ fn syntax() {
     1 │ a: b: c
       │     ^ mapping values are not allowed in this context
     ");
-    check!("\ta: b\n", @r"
-    error: field `apiVersion` is missing
-      ┌─ m.yaml:1:2
-    1 │     a: b
-      │     ^^^^
-
-    error: field `kind` is missing
-      ┌─ m.yaml:1:2
-    1 │     a: b
-      │     ^^^^
+    check!("a\u{1b}: \tb\n\"x\\ny\": 1", @r"
+    error: this is not valid YAML
+      ┌─ m.yaml:1:1
+    1 │ a·:     b
+      │ ^ unexpected character: `\u{1b}'
     ");
     check!("a: *nothing\n", @r"
     error: this is not valid YAML
@@ -194,11 +189,6 @@ fn syntax() {
       │        ^^
     ");
     check!("? [a]\n: b\n", @r"
-    error: a key must be text
-      ┌─ m.yaml:1:3
-    1 │ ? [a]
-      │   ^^^
-
     error: field `apiVersion` is missing
       ┌─ m.yaml:1:1
     1 │ ? [a]
@@ -208,6 +198,11 @@ fn syntax() {
       ┌─ m.yaml:1:1
     1 │ ? [a]
       │ ^^^^^
+
+    error: a key must be text
+      ┌─ m.yaml:1:3
+    1 │ ? [a]
+      │   ^^^
     ");
     check!("<<: {a: b}\n", @r"
     error: merge keys are not supported
@@ -227,11 +222,6 @@ fn syntax() {
       │ ^^^^^^^^^^
     ");
     check!("a: !custom b\n", @r"
-    error: tag `!custom` has no meaning here
-      ┌─ m.yaml:1:12
-    1 │ a: !custom b
-      │            ^
-
     error: field `apiVersion` is missing
       ┌─ m.yaml:1:1
     1 │ a: !custom b
@@ -241,6 +231,11 @@ fn syntax() {
       ┌─ m.yaml:1:1
     1 │ a: !custom b
       │ ^^^^^^^^^^^^
+
+    error: tag `!custom` has no meaning here
+      ┌─ m.yaml:1:4
+    1 │ a: !custom b
+      │    ^^^^^^^
     ");
     check!("{\"apiVersion\": \"v1\", }}\n", @r#"
     error: this is not valid YAML
@@ -248,6 +243,16 @@ fn syntax() {
     1 │ {"apiVersion": "v1", }}
       │                       ^ misplaced bracket
     "#);
+}
+
+/// Parts of a broken document are not applied as if they were the whole.
+#[test]
+fn nothing_of_a_broken_document() {
+    for more in ["kind: Namespace", "status: !x y", "? [a]", "<<: {}"] {
+        let text = format!("{}{more}\n", namespace("a"));
+        assert!(names(&text).is_empty(), "{text}");
+        assert!(parse("m.yaml", &text).has_errors(), "{text}");
+    }
 }
 
 /// What is broken doesn't hide what comes after it.
@@ -310,9 +315,9 @@ fn anchors() {
 
 #[test]
 fn quoted_and_tagged() {
-    let Object::Namespace(read) =
-        one("apiVersion: v1\nkind: Namespace\nmetadata: {name: '7', labels: {a: \"1\", b: !!str 2, c: yes}}\n")
-    else {
+    let Object::Namespace(read) = one(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: '7', labels: {a: \"1\", b: !!str 2, c: yes}}\n",
+    ) else {
         panic!("not a Namespace")
     };
     assert_eq!(read.labels.to_string(), "a=1,b=2,c=yes");

@@ -59,21 +59,32 @@ fn several_errors_at_once() {
       │                                                   ^^^
       = it has at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends
 
+    error: `policyTypes` cannot be `Ingres`
+      ┌─ m.yaml:6:17
+    6 │   policyTypes: [Ingres, egress]
+      │                 ^^^^^^ did you mean `Ingress`?
+      = it is one of Ingress, Egress
+
+    error: unknown field `form`
+      ┌─ m.yaml:8:5
+    8 │   - form: []
+      │     ^^^^ did you mean `from`?
+
     error: `port` is not a port
        ┌─ m.yaml:10:14
     10 │     - {port: 0}
        │              ^ ports are 1 to 65535
+
+    error: `port` is not a port
+       ┌─ m.yaml:11:14
+    11 │     - {port: 70000, protocol: HTTP}
+       │              ^^^^^ ports are 1 to 65535
 
     error: `protocol` cannot be `HTTP`
        ┌─ m.yaml:11:31
     11 │     - {port: 70000, protocol: HTTP}
        │                               ^^^^
        = it is one of TCP, UDP, SCTP
-
-    error: `port` is not a port
-       ┌─ m.yaml:11:14
-    11 │     - {port: 70000, protocol: HTTP}
-       │              ^^^^^ ports are 1 to 65535
 
     error: `port` in quotes is the name of a port
        ┌─ m.yaml:12:14
@@ -106,17 +117,6 @@ fn several_errors_at_once() {
        ┌─ m.yaml:17:14
     17 │     - {port: [80]}
        │              ^^^^ this is a list
-
-    error: unknown field `form`
-      ┌─ m.yaml:8:5
-    8 │   - form: []
-      │     ^^^^ did you mean `from`?
-
-    error: `policyTypes` cannot be `Ingres`
-      ┌─ m.yaml:6:17
-    6 │   policyTypes: [Ingres, egress]
-      │                 ^^^^^^ did you mean `Ingress`?
-      = it is one of Ingress, Egress
     "#);
 }
 
@@ -242,6 +242,12 @@ fn blocks() {
     12 │     - ipBlock: {cidr: "::ffff:10.0.0.0/104"}
        │                       ^^^^^^^^^^^^^^^^^^^^^
        = write the block as an IPv4 block
+
+    error: `010.0.0.0/8` is not an address block (CIDR)
+       ┌─ m.yaml:13:23
+    13 │     - ipBlock: {cidr: 010.0.0.0/8}
+       │                       ^^^^^^^^^^^
+       = write it like 10.0.0.0/8 or fd00::/8
     "#);
 }
 
@@ -403,7 +409,8 @@ fn peers_and_ports_by_default() {
 
 #[test]
 fn rules_know_their_lines() {
-    let read = policy("  ingress:\n  - ports: [{port: 80}]\n  -\n    from: []\n  egress: [{}, {}]\n");
+    let read =
+        policy("  ingress:\n  - ports: [{port: 80}]\n  -\n    from: []\n  egress: [{}, {}]\n");
     let places = |rules: Option<Vec<model::PolicyRule>>| -> Vec<(u32, u32)> {
         rules.unwrap().iter().map(|rule| (rule.origin.line, rule.origin.column)).collect()
     };

@@ -150,6 +150,21 @@ fn not_supported_yet() {
     5 │   type: LoadBalancer
       │         ^^^^^^^^^^^^ its ClusterIP is served, nothing else
 
+    warning: `externalIPs` is not supported yet
+      ┌─ m.yaml:7:16
+    7 │   externalIPs: [192.0.2.1]
+      │                ^^^^^^^^^^^ these addresses are not served
+
+    warning: `loadBalancerIP` is not supported yet
+      ┌─ m.yaml:8:19
+    8 │   loadBalancerIP: 192.0.2.2
+      │                   ^^^^^^^^^ this address is not served
+
+    warning: `loadBalancerSourceRanges` is not supported yet
+      ┌─ m.yaml:9:29
+    9 │   loadBalancerSourceRanges: [192.0.2.0/24]
+      │                             ^^^^^^^^^^^^^^ sources are not restricted; a NetworkPolicy does that
+
     warning: `sessionAffinity: ClientIP` is not supported yet
        ┌─ m.yaml:10:20
     10 │   sessionAffinity: ClientIP
@@ -165,30 +180,15 @@ fn not_supported_yet() {
     13 │   externalTrafficPolicy: Local
        │                          ^^^^^ Skep doesn't serve external traffic yet
 
-    warning: `externalIPs` is not supported yet
-      ┌─ m.yaml:7:16
-    7 │   externalIPs: [192.0.2.1]
-      │                ^^^^^^^^^^^ these addresses are not served
-
-    warning: `loadBalancerSourceRanges` is not supported yet
-      ┌─ m.yaml:9:29
-    9 │   loadBalancerSourceRanges: [192.0.2.0/24]
-      │                             ^^^^^^^^^^^^^^ sources are not restricted; a NetworkPolicy does that
-
-    warning: `loadBalancerIP` is not supported yet
-      ┌─ m.yaml:8:19
-    8 │   loadBalancerIP: 192.0.2.2
-      │                   ^^^^^^^^^ this address is not served
+    warning: `publishNotReadyAddresses` is not supported yet
+       ┌─ m.yaml:14:29
+    14 │   publishNotReadyAddresses: true
+       │                             ^^^^ backends that aren't ready get no connections
 
     warning: `trafficDistribution` is not supported yet
        ┌─ m.yaml:15:24
     15 │   trafficDistribution: PreferClose
        │                        ^^^^^^^^^^^ all backends are chosen from alike
-
-    warning: `publishNotReadyAddresses` is not supported yet
-       ┌─ m.yaml:14:29
-    14 │   publishNotReadyAddresses: true
-       │                             ^^^^ backends that aren't ready get no connections
     ");
     check!(&with_spec("{type: ExternalName, externalName: example.org}"), @r"
     note: a Service of type ExternalName is left alone
@@ -345,15 +345,15 @@ ports:
     8 │ - addresses: [127.0.0.1]
       │               ^^^^^^^^^ unspecified, loopback, link-local, broadcast or multicast
 
-    error: `serving` must be true or false
-       ┌─ m.yaml:10:37
-    10 │   conditions: {redy: true, serving: maybe}
-       │                                     ^^^^^ this is text
-
     error: unknown field `redy`
        ┌─ m.yaml:10:16
     10 │   conditions: {redy: true, serving: maybe}
        │                ^^^^ did you mean `ready`?
+
+    error: `serving` must be true or false
+       ┌─ m.yaml:10:37
+    10 │   conditions: {redy: true, serving: maybe}
+       │                                     ^^^^^ this is text
 
     error: field `addresses` is missing
        ┌─ m.yaml:11:3

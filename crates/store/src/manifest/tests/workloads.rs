@@ -23,10 +23,7 @@ fn places() {
         Place::Netns { path: "/proc/7/ns/net".into(), cgroup: Some("demo/web".into()) },
     );
     check("{cgroup: /sys/fs/cgroup/x}", Place::Cgroup { path: "/sys/fs/cgroup/x".into() });
-    check(
-        "{systemdUnit: nginx.service}",
-        Place::SystemdUnit { unit: "nginx.service".into() },
-    );
+    check("{systemdUnit: nginx.service}", Place::SystemdUnit { unit: "nginx.service".into() });
     check(
         "{container: {runtime: podman, labels: {io.x: 'any thing'}}}",
         Place::Container {
