@@ -164,6 +164,18 @@ impl Compiler {
         self.rules.reference(id)
     }
 
+    /// Ids of a policy's rules.
+    pub fn rule_ids(&self, policy: &ObjectName) -> impl Iterator<Item = u32> {
+        let groups = self.policies.get(policy).into_iter().flat_map(|policy| &policy.groups);
+        let rules = groups.flat_map(|group| &group.rules);
+        rules.filter_map(|number| self.rules.find(*number)).map(|rule| rule.id)
+    }
+
+    /// Rule sets in use, each shared by all subjects with the same policy.
+    pub fn rule_set_count(&self) -> usize {
+        self.rule_sets.sets.len()
+    }
+
     pub fn identity(&self, number: u32) -> Option<Identity> {
         self.identities.find(number)
     }

@@ -79,7 +79,7 @@ impl Kernel {
             && self.one_way(to, from, true, protocol, port)
     }
 
-    fn one_way(
+    pub fn one_way(
         &self,
         subject: IpAddr,
         peer: IpAddr,
