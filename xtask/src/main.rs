@@ -5,7 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+mod binaries;
 mod build_ebpf;
+mod conformance;
 mod dist;
 mod kernels;
 mod linker_cache;
@@ -32,6 +34,9 @@ enum Command {
     Setup,
     /// Compile the eBPF objects and list their programs, maps and sizes
     BuildEbpf,
+    /// Compare the verdicts of published truth tables with the kernel's, probe by probe
+    #[command(subcommand)]
+    Conformance(conformance::Table),
     /// Run the tests
     Test(test::Options),
     /// Check the rules of the repository: layers, unsafe, file sizes, licences
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Setup => setup::run(),
         Command::BuildEbpf => build_ebpf::run(),
+        Command::Conformance(table) => conformance::run(&table),
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy::run(),
         Command::Dist => dist::run(),

@@ -156,10 +156,14 @@ impl Node {
 
     /// Makes a namespace and a cgroup for a workload. The agent is not told.
     pub fn workload(&self, namespace: &str, name: &str) -> Result<Workload> {
-        let netns_name = format!("{}-{namespace}.{name}", self.name);
+        self.workload_at(namespace, name, &format!("{namespace}.{name}"))
+    }
+
+    /// The same with the name that namespace (behind the node's name) and cgroup get.
+    pub fn workload_at(&self, namespace: &str, name: &str, place: &str) -> Result<Workload> {
+        let netns_name = format!("{}-{place}", self.name);
         let netns = NetNamespace::create(&netns_name)?;
-        let folder = Path::new(&self.name).join(format!("{namespace}.{name}"));
-        let cgroup = host::cgroup::Root::find()?.create(folder)?;
+        let cgroup = host::cgroup::Root::find()?.create(Path::new(&self.name).join(place))?;
         let place = Place { netns, cgroup: cgroup.path().to_owned() };
         Ok(Workload { namespace: namespace.into(), name: name.into(), place, netns_name })
     }

@@ -16,9 +16,13 @@ pub mod serve;
 
 mod arrivals;
 mod ask;
+mod change;
+mod fetch;
 mod steady;
 
-pub use protocol::{Arrival, Outcome, Request, Response, SteadyReport, Target, Transport, Verdict};
+pub use protocol::{
+    Arrival, Fetched, Outcome, Request, Response, SteadyReport, Target, Transport, Verdict,
+};
 
 /// A running `skep-probe`. It ends when this is dropped.
 #[derive(Debug)]
@@ -103,6 +107,28 @@ impl Probe {
     pub fn steady(&mut self) -> Result<SteadyReport> {
         match self.ask(&Request::Steady)? {
             Response::Steady(report) => Ok(report),
+            other => self.unexpected(&other),
+        }
+    }
+
+    /// Fetches `/` so many times, one after the other.
+    pub fn fetch(&mut self, target: &Target, times: usize) -> Result<Fetched> {
+        match self.ask(&Request::Fetch { target: target.clone(), times })? {
+            Response::Fetched(fetched) => Ok(fetched),
+            other => self.unexpected(&other),
+        }
+    }
+
+    /// Begins to watch a target for beginning or ceasing to accept TCP connections.
+    pub fn begin_await(&mut self, target: &Target, answers: bool, limit: Duration) -> Result<()> {
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        self.send(&Request::Await { target: target.clone(), answers, limit_ms })
+    }
+
+    /// Since when it has been so, in time since boot.
+    pub fn end_await(&mut self) -> Result<Duration> {
+        match self.receive()? {
+            Response::Since(nanoseconds) => Ok(Duration::from_nanos(nanoseconds)),
             other => self.unexpected(&other),
         }
     }

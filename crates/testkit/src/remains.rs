@@ -12,6 +12,7 @@ use host::{NetNamespace, cgroup, netns};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Nodes of this process that are up.
 static ACTIVE: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -41,6 +42,30 @@ pub fn remove_active() {
         remove(&name);
     }
 }
+
+/// From now on Ctrl-C and SIGTERM end this process only after its nodes are removed.
+pub fn remove_on_interrupt() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        eprintln!("interrupted, cleaning up");
+        remove_active();
+        process::exit(INTERRUPTED);
+    });
+    Ok(())
+}
+
+/// Exit code of a process that Ctrl-C ended, as shells have it.
+const INTERRUPTED: i32 = 130;
 
 /// Removes what test runs left behind whose process is gone.
 pub fn sweep() {

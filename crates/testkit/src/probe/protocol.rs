@@ -1,5 +1,6 @@
 //! What is said between a test and its `skep-probe`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -42,6 +43,17 @@ pub enum Request {
         interval_ms: u64,
     },
     Steady,
+    /// Fetch `/` over HTTP so many times, each over a connection of its own.
+    Fetch {
+        target: Target,
+        times: usize,
+    },
+    /// Try again and again until the target accepts a TCP connection, or until it doesn't.
+    Await {
+        target: Target,
+        answers: bool,
+        limit_ms: u64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,11 +132,24 @@ pub struct SteadyReport {
     pub failures: Vec<String>,
 }
 
+/// Answers over HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// How often each body came.
+    pub bodies: BTreeMap<String, usize>,
+    pub failures: Vec<String>,
+    /// From before connecting to the last byte, in ascending order.
+    pub microseconds: Vec<u64>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {
     Done,
     Outcomes(Vec<Outcome>),
     Arrivals(Vec<Arrival>),
     Steady(SteadyReport),
+    Fetched(Fetched),
+    /// When it was so, in nanoseconds since boot.
+    Since(u64),
     Failed(String),
 }

@@ -2,14 +2,15 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 use super::arrivals::Arrivals;
-use super::ask;
 use super::protocol::{Request, Response, Transport};
 use super::steady::Steady;
+use super::{ask, change, fetch};
 
 /// As many as any test opens at once.
 const BACKLOG: u32 = 1024;
@@ -40,6 +41,16 @@ pub async fn run(name: String) -> io::Result<()> {
                 Some(steady) => Response::Steady(steady.report()),
                 None => Response::Failed("no steady traffic was begun".into()),
             },
+            Request::Fetch { target, times } => {
+                Response::Fetched(fetch::times(&target, times).await)
+            }
+            Request::Await { target, answers, limit_ms } => {
+                let limit = Duration::from_millis(limit_ms);
+                match change::observe(target, answers, limit).await {
+                    Some(time) => Response::Since(time),
+                    None => Response::Failed(format!("not within {limit:?}")),
+                }
+            }
         };
         let mut line = serde_json::to_vec(&response)?;
         line.push(b'\n');
