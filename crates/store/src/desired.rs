@@ -85,6 +85,16 @@ impl Desired {
         &self.database
     }
 
+    /// Objects that files hold.
+    pub fn file_objects(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Objects applied through the API, also those that a file hides.
+    pub fn api_objects(&self) -> usize {
+        self.api.len()
+    }
+
     /// The file that an object in force comes from; `None` if it comes from the API or isn't there.
     pub fn file_origin(&self, object: &ObjectRef) -> Option<&Origin> {
         self.files.get(object)

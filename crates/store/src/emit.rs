@@ -344,7 +344,8 @@ fn yaml_word(word: &str) -> String {
         && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b))
         && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"]
             .contains(&word.to_ascii_lowercase().as_str());
-    if plain { word.to_owned() } else { Value::from(word).to_string() }
+    let is_address = word.parse::<std::net::Ipv4Addr>().is_ok();
+    if plain || is_address { word.to_owned() } else { Value::from(word).to_string() }
 }
 
 #[cfg(test)]

@@ -45,6 +45,9 @@ struct Claim {
     files: BTreeSet<Arc<Path>>,
 }
 
+/// Objects that are new, different or gone, and in which files.
+type Touched = BTreeMap<ObjectRef, Vec<Arc<Path>>>;
+
 /// What tells one content of a file from the next without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
@@ -102,7 +105,7 @@ impl Folder {
             .filter(|path| !listing.files.contains_key(*path) && !listing.hides(path))
             .cloned()
             .collect();
-        let mut touched = BTreeSet::new();
+        let mut touched = Touched::new();
         for path in gone {
             if let Some(state) = self.files.remove(&path) {
                 self.claim(&path, state.objects, &HashMap::new(), &mut touched);
@@ -116,7 +119,7 @@ impl Folder {
         change
     }
 
-    fn read(&mut self, path: &Arc<Path>, stamp: Stamp, touched: &mut BTreeSet<ObjectRef>) {
+    fn read(&mut self, path: &Arc<Path>, stamp: Stamp, touched: &mut Touched) {
         let known = self.files.get(path).and_then(|state| state.stamp);
         if known.is_some_and(|known| known.holds(&stamp)) {
             return;
@@ -154,11 +157,11 @@ impl Folder {
         path: &Arc<Path>,
         old: HashMap<ObjectRef, Object>,
         new: &HashMap<ObjectRef, Object>,
-        touched: &mut BTreeSet<ObjectRef>,
+        touched: &mut Touched,
     ) {
         for (reference, object) in new {
             if old.get(reference) != Some(object) {
-                touched.insert(reference.clone());
+                touched.entry(reference.clone()).or_default().push(Arc::clone(path));
             }
             let claim = self
                 .claims
@@ -170,16 +173,18 @@ impl Folder {
             if let Some(claim) = self.claims.get_mut(&reference) {
                 claim.files.remove(path);
             }
-            touched.insert(reference);
+            touched.entry(reference).or_default().push(Arc::clone(path));
         }
     }
 
     /// Decides to which file each touched object belongs.
-    fn settle(&mut self, touched: BTreeSet<ObjectRef>) -> Change {
+    fn settle(&mut self, touched: Touched) -> Change {
         let mut change = Change::default();
-        for reference in touched {
+        for (reference, in_files) in touched {
             let Some(claim) = self.claims.get_mut(&reference) else { continue };
+            let mut changed = in_files.contains(&claim.owner);
             if !claim.files.contains(&claim.owner) {
+                changed = true;
                 match claim.files.first() {
                     Some(next) => claim.owner = Arc::clone(next),
                     None => {
@@ -195,6 +200,9 @@ impl Folder {
                 self.contested.insert(reference.clone());
             } else {
                 self.contested.remove(&reference);
+            }
+            if !changed {
+                continue;
             }
             let object = self.files.get(&owner).and_then(|file| file.objects.get(&reference));
             change.upserts.extend(object.cloned());

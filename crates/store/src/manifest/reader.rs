@@ -125,7 +125,7 @@ impl<'t> Reader<'t> {
 
     pub fn fields<'n>(&mut self, node: &'n Node, name: &str) -> Option<Fields<'n>> {
         let entries = self.mapping(node, name)?;
-        Some(Fields { place: node.place, entries, known: Vec::new() })
+        Some(Fields { place: node.place, entries, known: Vec::new(), reported: Vec::new() })
     }
 }
 
@@ -149,6 +149,12 @@ pub struct Fields<'n> {
     pub place: Place,
     entries: &'n [Entry],
     known: Vec<&'static str>,
+    /// Unknown fields that were reported before the end.
+    reported: Vec<&'n str>,
+}
+
+fn unknown(entry: &Entry) -> String {
+    format!("unknown field `{}`", shorten(&entry.key))
 }
 
 impl<'n> Fields<'n> {
@@ -165,13 +171,21 @@ impl<'n> Fields<'n> {
     pub fn required(&mut self, reader: &mut Reader, name: &'static str) -> Option<&'n Node> {
         let entry = self.entry(name);
         let value = entry.map(|entry| &entry.value).filter(|value| !value.is_null());
-        if value.is_none() {
-            let place = entry.map_or(self.place, |entry| entry.key_place);
-            // A misspelt field is reported once, as the unknown field it is.
-            if !self.entries.iter().any(|entry| nearest(&entry.key, &[name]).is_some()) {
-                reader.error(place, format_args!("field `{name}` is missing"));
-            } else if entry.is_some() {
-                reader.error(place, format_args!("field `{name}` is empty"));
+        if let (None, Some(entry)) = (value, entry) {
+            reader.error(entry.key_place, format_args!("field `{name}` is empty"));
+        } else if value.is_none() {
+            // A misspelt field is reported once, as what it is.
+            let misspelt = self.entries.iter().find(|entry| {
+                !self.known.contains(&&*entry.key) && nearest(&entry.key, &[name]).is_some()
+            });
+            match misspelt {
+                Some(entry) => {
+                    reader
+                        .error(entry.key_place, unknown(entry))
+                        .label(format_args!("did you mean `{name}`?"));
+                    self.reported.push(&entry.key);
+                }
+                None => drop(reader.error(self.place, format_args!("field `{name}` is missing"))),
             }
         }
         value
@@ -183,9 +197,11 @@ impl<'n> Fields<'n> {
     }
 
     pub fn finish(self, reader: &mut Reader) {
-        for entry in self.entries.iter().filter(|entry| !self.known.contains(&&*entry.key)) {
-            let draft = reader
-                .error(entry.key_place, format_args!("unknown field `{}`", shorten(&entry.key)));
+        for entry in self.entries {
+            if self.known.contains(&&*entry.key) || self.reported.contains(&&*entry.key) {
+                continue;
+            }
+            let draft = reader.error(entry.key_place, unknown(entry));
             if let Some(near) = nearest(&entry.key, &self.known) {
                 draft.label(format_args!("did you mean `{near}`?"));
             } else {

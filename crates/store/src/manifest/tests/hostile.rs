@@ -92,6 +92,26 @@ fn not_text() {
 
 const VALID: &str = include_str!("../../../../../examples/shop.yaml");
 
+/// Never silence: a manifest that doesn't come out is reported, whichever key is misspelt.
+#[test]
+fn every_key_misspelt() {
+    let objects = parse("m.yaml", VALID).manifests.len();
+    let keys: Vec<usize> = VALID
+        .match_indices(':')
+        .filter_map(|(colon, _)| VALID[..colon].rfind(|c: char| !c.is_alphanumeric()))
+        .map(|before| before + 1)
+        .collect();
+    assert!(keys.len() > 80);
+    for key in keys {
+        for cut in [key..key + 1, key..key + 3, key + 1..key + 2] {
+            let mut text = VALID.to_owned();
+            text.replace_range(cut, "");
+            let parsed = parse("m.yaml", &text);
+            assert!(parsed.has_errors() || parsed.manifests.len() == objects, "{text}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
