@@ -8,6 +8,7 @@
 mod binaries;
 mod build_ebpf;
 mod conformance;
+mod demo;
 mod dist;
 mod kernels;
 mod linker_cache;
@@ -37,6 +38,8 @@ enum Command {
     /// Compare the verdicts of published truth tables with the kernel's, probe by probe
     #[command(subcommand)]
     Conformance(conformance::Table),
+    /// Show Skep at work: a small shop on an isolated node
+    Demo(demo::Options),
     /// Run the tests
     Test(test::Options),
     /// Check the rules of the repository: layers, unsafe, file sizes, licences
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::BuildEbpf => build_ebpf::run(),
         Command::Conformance(table) => conformance::run(&table),
+        Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy::run(),
         Command::Dist => dist::run(),

@@ -25,6 +25,7 @@ pub mod sctp;
 pub mod skep;
 
 pub use binaries::Binaries;
+pub use host::process::boot_time;
 pub use node::{Node, Workload};
 pub use place::Place;
 pub use skep::Skep;

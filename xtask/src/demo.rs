@@ -1,0 +1,148 @@
+//! `cargo xtask demo`: a small shop on an isolated node, with real programs and real requests.
+//!
+//! The manifests are those of `examples/`; this module makes the namespaces and cgroups that they
+//! name, starts the programs in them, and tells what happens.
+
+mod programs;
+mod story;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::Value;
+use testkit::{Node, Skep, Workload, gate, remains};
+
+use crate::report::Step;
+use crate::{binaries, setup, workspace};
+
+/// The name that `examples/shop.yaml` has in its places.
+const NODE: &str = "skep-demo";
+const SHOP: &str = "examples/shop.yaml";
+const LOCKDOWN: &str = "examples/lockdown.yaml";
+
+#[derive(Args)]
+pub struct Options {
+    /// Leave everything running, to look around
+    #[arg(long, conflicts_with = "stop")]
+    keep: bool,
+    /// Remove what `--keep` left
+    #[arg(long)]
+    stop: bool,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    if let Some(reason) = gate::missing_privilege() {
+        bail!(
+            "the demo can't run here: {reason}\n\
+             To run it as root with your toolchain:  sudo -E env \"PATH=$PATH\" cargo xtask demo"
+        );
+    }
+    if options.stop {
+        remains::remove(NODE);
+        println!("the demo's node is gone");
+        return Ok(());
+    }
+    setup::toolchain()?;
+    setup::packages(&[setup::Group::Demo])?;
+    let binaries = binaries::build()?;
+    remains::remove_on_interrupt()?;
+
+    let step = Step::start("node");
+    let node = Node::start_named(NODE, &binaries)?;
+    let shop = Shop::open(&node)?;
+    step.done(format!("own network namespace, 4 workloads, {}", features(&shop.skep)?));
+
+    story::tell(&shop)?;
+    println!();
+    if options.keep {
+        shop.client.place.spawn(&mut programs::background_requests(&shop))?;
+        farewell(&shop.skep);
+        node.keep();
+    } else {
+        println!("Try it yourself: cargo xtask demo --keep, then skep observe -f");
+    }
+    Ok(())
+}
+
+/// The workloads of `examples/shop.yaml`, their programs running.
+struct Shop {
+    skep: Skep,
+    probe: PathBuf,
+    client: Workload,
+    web: Workload,
+    cache: IpAddr,
+    service: IpAddr,
+}
+
+impl Shop {
+    fn open(node: &Node) -> Result<Self> {
+        let place = |name| node.workload_at("shop", name, name);
+        let (client, cache) = (place("client")?, place("cache")?);
+        let (web, web_2) = (place("web-1")?, place("web-2")?);
+        let skep = node.skep();
+        let mut apply = skep.command();
+        workspace::output(apply.current_dir(workspace::root()).args(["apply", "-f", SHOP]))?;
+
+        let folder = node.folder();
+        programs::start_nginx(&web, &folder)?;
+        programs::start_nginx(&web_2, &folder)?;
+        programs::start_redis(&cache, &folder)?;
+        let endpoints = json(&skep, &["endpoint", "list"])?;
+        let address = |name: &str| {
+            let endpoint = endpoints.as_array()?.iter().find(|one| one["workload"] == name)?;
+            endpoint["addresses"].as_array()?.iter().find_map(|one| one.as_str()?.parse().ok())
+        };
+        let address = |name: &str| {
+            address(name).with_context(|| format!("workload shop/{name} has no address yet"))
+        };
+        let services = json(&skep, &["service", "list"])?;
+        let service = services.as_array().and_then(|list| list.first());
+        let service = service.and_then(|one| one["address"].as_str()?.parse().ok());
+        for (address, port) in
+            [(address("web-1")?, 80), (address("web-2")?, 80), (address("cache")?, 6379)]
+        {
+            programs::wait_for(node, address, port)?;
+        }
+        Ok(Self {
+            cache: address("cache")?,
+            service: service.context("service shop/web has no address")?,
+            skep,
+            probe: node.binaries().probe.clone(),
+            client,
+            web,
+        })
+    }
+}
+
+/// Kernel and what of it is used.
+fn features(skep: &Skep) -> Result<String> {
+    let status = json(skep, &["status"])?;
+    let kernel = status["kernel_release"].as_str().unwrap_or_default();
+    let kernel = kernel.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
+    let features = status["features"].as_array().into_iter().flatten();
+    let names: Vec<&str> = features
+        .filter(|feature| feature["available"] == true)
+        .filter_map(|feature| feature["name"].as_str())
+        .collect();
+    Ok(format!("kernel {kernel}: {}", names.join(", ")))
+}
+
+fn json(skep: &Skep, arguments: &[&str]) -> Result<Value> {
+    let text = skep.run(arguments.iter().chain(&["-o", "json"]))?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("`skep {}` printed: {text}", arguments.join(" ")))
+}
+
+fn farewell(skep: &Skep) {
+    let call = format!("{} --socket {}", skep.binary.display(), skep.socket.display());
+    println!("The node goes on. The client fetches a page every second. For example:");
+    println!("  alias skep='{call}'");
+    println!("  skep status");
+    println!("  skep observe -f");
+    println!("  skep policy explain --from shop/client --to shop/cache --port 6379");
+    println!("  skep apply -f {LOCKDOWN}; sleep 3; skep delete -f {LOCKDOWN}");
+    println!("  ip netns exec {NODE}-client curl http://10.96.0.10/");
+    println!("To end it:  cargo xtask demo --stop");
+}
