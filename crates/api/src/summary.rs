@@ -54,7 +54,14 @@ impl Flow {
                 "denied: no rule allows it".to_owned()
             }
             DropReason::PolicyDefault => {
-                format!("denied: no rule of {} allows it", list(&self.denied_by))
+                let names: Vec<String> = self.denied_by.iter().map(PolicyRule::label).collect();
+                let places: Vec<String> =
+                    self.denied_by.iter().filter_map(PolicyRule::place).collect();
+                let places = match places.join(", ") {
+                    places if places.is_empty() => places,
+                    places => format!(" ({places})"),
+                };
+                format!("denied: no rule of {} allows it{places}", names.join(" or "))
             }
             DropReason::PolicyDenied if self.denied_by.is_empty() => "denied".to_owned(),
             DropReason::PolicyDenied => format!("denied by {}", list(&self.denied_by)),
@@ -103,20 +110,33 @@ fn list(rules: &[PolicyRule]) -> String {
     texts.join(" and ")
 }
 
-/// `shop/cache rule 1 (examples/shop.yaml:46)`. People count rules from 1.
+impl PolicyRule {
+    /// `shop/cache rule 1`, or `shop/cache` for the policy as a whole. People count from 1.
+    pub fn label(&self) -> String {
+        let mut text = match self.namespace.as_str() {
+            "" => self.name.clone(),
+            namespace => format!("{namespace}/{}", self.name),
+        };
+        if let Some(rule) = self.rule {
+            text += &format!(" rule {}", u64::from(rule) + 1);
+        }
+        text
+    }
+
+    /// `examples/shop.yaml:46`, if it is known.
+    pub fn place(&self) -> Option<String> {
+        (!self.file.is_empty() && self.line > 0).then(|| format!("{}:{}", self.file, self.line))
+    }
+}
+
+/// `shop/cache rule 1 (examples/shop.yaml:46)`.
 impl fmt::Display for PolicyRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.namespace.is_empty() {
-            write!(f, "{}/", self.namespace)?;
+        f.write_str(&self.label())?;
+        match self.place() {
+            Some(place) => write!(f, " ({place})"),
+            None => Ok(()),
         }
-        f.write_str(&self.name)?;
-        if let Some(rule) = self.rule {
-            write!(f, " rule {}", u64::from(rule) + 1)?;
-        }
-        if !self.file.is_empty() && self.line > 0 {
-            write!(f, " ({}:{})", self.file, self.line)?;
-        }
-        Ok(())
     }
 }
 
@@ -209,7 +229,7 @@ mod tests {
         allowed by shop/client rule 3 (examples/shop.yaml:46) and shop/cache rule 1 (examples/shop.yaml:46), service shop/web [fd00::10]:80 (at the socket)
         reply
         end, 1 packet 60 B out, 1,200 packets 1 MiB back, 1.5 s
-        denied: no rule of shop/cache (examples/shop.yaml:46) allows it
+        denied: no rule of shop/cache allows it (examples/shop.yaml:46)
         cut: denied: no rule allows it
         denied by shop/web rule 1 (examples/shop.yaml:46)
         dropped: the service has no backend

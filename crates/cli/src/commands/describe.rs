@@ -218,7 +218,7 @@ mod tests {
           shop/cache   ingress: 1 rule      examples/shop.yaml:38
 
         Recent drops
-          14:02:11.318  shop/client-7f4 (curl 4120)         ✗  shop/cache-0:6379 tcp           denied: no rule of shop/cache (examples/shop.yaml:38) allows it
+          14:02:11.318  shop/client-7f4 (curl 4120)         ✗  shop/cache-0:6379 tcp           denied: no rule of shop/cache allows it (examples/shop.yaml:38)
 
         Diagnostics
           warning: cgroup of the namespace is not known

@@ -84,6 +84,7 @@ fn source(flow: &Flow) -> String {
     let address = flow.ip.as_ref().map_or("", |ip| &ip.source);
     let port = flow.ports().map(|ports| ports.0);
     let text = match &flow.source {
+        _ if flow.kind() == FlowKind::Lost => "-".to_owned(),
         Some(end) if !end.workload.is_empty() => qualified(&end.namespace, &end.workload),
         end => named_address(end.as_ref(), address, port),
     };
@@ -97,6 +98,7 @@ fn destination(flow: &Flow) -> String {
     let address = flow.ip.as_ref().map_or("", |ip| &ip.destination);
     let port = flow.ports().map(|ports| ports.1);
     match &flow.destination {
+        _ if flow.kind() == FlowKind::Lost => "-".to_owned(),
         Some(end) if !end.workload.is_empty() => {
             let name = qualified(&end.namespace, &end.workload);
             port.map_or(name.clone(), |port| format!("{name}:{port}"))
@@ -208,7 +210,7 @@ pub mod tests {
         let lines = Lines { style: Style::PLAIN, zone: TimeZone::UTC };
         let compact: String = flows().iter().map(|flow| lines.compact(flow)).collect();
         insta::assert_snapshot!(compact, @r#"
-        14:02:11.318  shop/client-7f4 (curl 4120)         ✗  shop/cache-0:6379 tcp           denied: no rule of shop/cache (examples/shop.yaml:38) allows it
+        14:02:11.318  shop/client-7f4 (curl 4120)         ✗  shop/cache-0:6379 tcp           denied: no rule of shop/cache allows it (examples/shop.yaml:38)
         14:02:11.402  world [2001:db8::9]:51514           ►  shop/web-1:8080 udp             allowed, no policy restricts it
         14:02:11.402  world                               ◄  shop/web-1:8080 udp             reply
         14:02:11.950  shop/client-7f4 (curl 4120)         ►  shop/web-1:8080 udp             end, 6 packets 480 B out, 5 packets 1.5 KiB back, 3.2 ms
@@ -217,11 +219,11 @@ pub mod tests {
         let table: String = flows().iter().map(|flow| lines.table(flow)).collect();
         insta::assert_snapshot!(lines.heading() + &table, @r#"
         TIME          SOURCE                              DESTINATION                     PROTO   EVENT    VERDICT    REASON
-        14:02:11.318  shop/client-7f4 (curl 4120)         shop/cache-0:6379               tcp     drop     dropped    denied: no rule of shop/cache (examples/shop.yaml:38) allows it
+        14:02:11.318  shop/client-7f4 (curl 4120)         shop/cache-0:6379               tcp     drop     dropped    denied: no rule of shop/cache allows it (examples/shop.yaml:38)
         14:02:11.402  world [2001:db8::9]:51514           shop/web-1:8080                 udp     start    forwarded  allowed, no policy restricts it
         14:02:11.402  world                               shop/web-1:8080                 udp     reply    forwarded  reply
         14:02:11.950  shop/client-7f4 (curl 4120)         shop/web-1:8080                 udp     end      forwarded  end, 6 packets 480 B out, 5 packets 1.5 KiB back, 3.2 ms
-        14:02:11.951  ?                                   ?                                       lost     -          12 events missing
+        14:02:11.951  -                                   -                                       lost     -          12 events missing
         "#);
     }
 

@@ -98,7 +98,7 @@ mod tests {
         REASON           PACKETS   BYTES    RATE
         policy-default   1,024     60 KiB   12/s   no rule allows it
 
-        14:02:11.318  shop/client-7f4 (curl 4120)         ✗  shop/cache-0:6379 tcp           denied: no rule of shop/cache (examples/shop.yaml:38) allows it
+        14:02:11.318  shop/client-7f4 (curl 4120)         ✗  shop/cache-0:6379 tcp           denied: no rule of shop/cache allows it (examples/shop.yaml:38)
         "#);
     }
 }

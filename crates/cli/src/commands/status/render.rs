@@ -100,7 +100,7 @@ fn traffic(status: &StatusResponse) -> Vec<String> {
     }
     if let Some(traffic) = &status.traffic {
         lines.push(format!(
-            "{} forwarded ({}), {} of them past the host's stack",
+            "{} forwarded ({}), {} of them straight to another endpoint",
             counted(traffic.forwarded_packets, "packet"),
             bytes(traffic.forwarded_bytes),
             count(traffic.redirected_packets)
@@ -285,7 +285,7 @@ pub mod tests {
         datapath   42 endpoints (1 not ready)   312 services   1,204 backends   18 policies
                    from_endpoint (tcx) attached 41 of 42: skep7: the interface is gone
         traffic    1 connection of 131,072   5,000 created   4,999 expired   0 evicted
-                   90,000 packets forwarded (1 GiB), 80,000 of them past the host's stack
+                   90,000 packets forwarded (1 GiB), 80,000 of them straight to another endpoint
                    services: 12 sockets and 0 packets translated
         drops      1,204 packets   policy-default: no rule allows it
                    1 packet   no-backend: the service has no backend
