@@ -1,3 +1,7 @@
+//! `skep`: hands over to the library.
+
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
