@@ -18,6 +18,7 @@ pub const LAYERS: &[(&str, Layer)] = &[
     ("wire", Layer::Host(0)),
     ("dataplane", Layer::Host(1)),
     ("model", Layer::Host(1)),
+    ("bpf-isa", Layer::Host(2)),
     ("policy", Layer::Host(2)),
     ("services", Layer::Host(2)),
     ("bpf-kernel", Layer::Host(3)),
