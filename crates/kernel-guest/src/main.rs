@@ -8,6 +8,7 @@
 
 mod attach;
 mod boot;
+mod fields;
 mod programs;
 mod report;
 mod tables;
@@ -39,6 +40,7 @@ fn check(report: &mut Report) {
     } else {
         report.failed("offsets", &format!("not found: {}", absent.join(", ")));
     }
+    fields::check(report, &offsets);
     tables::check(report);
     let loaded = programs::load(report, &offsets);
     attach::check(report, &loaded);
