@@ -1,6 +1,8 @@
 //! Changes out.
 
-use super::{Capacity, Changes, Compiler, Entry, FrontEnd, Problem, Tables, front_end_key, selector};
+use super::{
+    Capacity, Changes, Compiler, Entry, FrontEnd, Problem, Tables, front_end_key, selector,
+};
 use crate::backends::BackendKey;
 use crate::maglev;
 use crate::ring::{blocks_for, cut};
@@ -224,36 +226,40 @@ impl Compiler {
     }
 
     /// All services with their backends, by name.
-    pub fn list(&self) -> Vec<ServiceView> {
-        self.services
-            .iter()
-            .map(|(name, entry)| {
-                let service = &entry.source;
-                let ports = service.ports.iter().zip(&entry.ids).map(|(port, id)| PortView {
-                    id: *id,
-                    name: port.name.clone(),
-                    protocol: port.protocol,
-                    port: port.port,
-                    backends: self
-                        .join(service, port)
-                        .into_iter()
-                        .map(|(key, workload)| BackendView {
-                            address: key.address,
-                            port: key.port,
-                            workload,
-                        })
-                        .collect(),
-                });
-                ServiceView {
-                    name: name.clone(),
-                    cluster_ips: service.cluster_ips.clone(),
-                    selector: selector(service).cloned(),
-                    algorithm: service.algorithm,
-                    ports: ports.collect(),
-                    origin: service.origin.clone(),
-                }
-            })
-            .collect()
+    pub fn list(&self) -> impl Iterator<Item = ServiceView> {
+        self.services.values().map(|entry| self.view_of(entry))
+    }
+
+    /// One service with its backends.
+    pub fn view(&self, name: &ObjectName) -> Option<ServiceView> {
+        self.services.get(name).map(|entry| self.view_of(entry))
+    }
+
+    fn view_of(&self, entry: &Entry) -> ServiceView {
+        let service = &entry.source;
+        let ports = service.ports.iter().zip(&entry.ids).map(|(port, id)| PortView {
+            id: *id,
+            name: port.name.clone(),
+            protocol: port.protocol,
+            port: port.port,
+            backends: self
+                .join(service, port)
+                .into_iter()
+                .map(|(key, workload)| BackendView {
+                    address: key.address,
+                    port: key.port,
+                    workload,
+                })
+                .collect(),
+        });
+        ServiceView {
+            name: service.name.clone(),
+            cluster_ips: service.cluster_ips.clone(),
+            selector: selector(service).cloned(),
+            algorithm: service.algorithm,
+            ports: ports.collect(),
+            origin: service.origin.clone(),
+        }
     }
 }
 

@@ -1,0 +1,348 @@
+//! The node: desired state, what the datapath made of it, and what is wrong with either.
+//!
+//! One task owns it ([`crate::control`]); everything that reads or changes it goes through there,
+//! so there is no lock and no half-applied change to see.
+
+mod names;
+mod requests;
+
+pub use requests::ObjectOutcome;
+
+use crate::flows::names::Names;
+use datapath::{Datapath, Kept, Lease, Prepared, Problem};
+use model::{Kind, Model, Object, ObjectName, ObjectRef};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+use store::database::{Database, DatabaseError, StateOp};
+use store::{Change, Desired, Diagnostic, Severity};
+
+/// Tables of the agent's own state in the database.
+const RECORDS: &str = "policy";
+const LEASES: &str = "leases";
+
+#[derive(Debug)]
+pub struct Node {
+    pub model: Model,
+    pub datapath: Datapath,
+    desired: Desired,
+    names: Arc<Mutex<Names>>,
+    /// What is wrong with manifests, by source.
+    file_diagnostics: Vec<Diagnostic>,
+    api_diagnostics: Vec<Diagnostic>,
+    /// What the datapath found wrong, by object.
+    problems: BTreeMap<Option<ObjectRef>, Vec<Problem>>,
+    changed_at: BTreeMap<ObjectRef, SystemTime>,
+    kept_leases: BTreeMap<ObjectName, Lease>,
+    pub files_changed_at: Option<SystemTime>,
+    pub api_changed_at: Option<SystemTime>,
+    /// Connections that programs had counted before, for those that have been removed since.
+    pub connections_at_start: u64,
+}
+
+/// What the database holds of an earlier life.
+pub fn kept(database: &Database) -> Result<Kept, DatabaseError> {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let records = database.state_rows(RECORDS)?.into_iter();
+    let leases = database.state_rows(LEASES)?.into_iter();
+    Ok(Kept {
+        records: records
+            .map(|(key, value)| policy::Record { key: text(key), value: text(value) })
+            .collect(),
+        leases: leases.filter_map(|(key, value)| parse_lease(&text(key), &text(value))).collect(),
+    })
+}
+
+/// `namespace/name` and `id address address`.
+fn parse_lease(key: &str, value: &str) -> Option<(ObjectName, Lease)> {
+    let (namespace, name) = key.split_once('/')?;
+    let mut parts = value.split(' ');
+    let id = parts.next()?.parse().ok()?;
+    let addresses = parts.map(|part| part.parse().ok()).collect::<Option<Vec<IpAddr>>>()?;
+    Some((ObjectName::new(namespace, name), Lease { id, addresses }))
+}
+
+fn lease_row(name: &ObjectName, lease: &Lease) -> (String, String) {
+    let mut value = lease.id.to_string();
+    for address in &lease.addresses {
+        value.push(' ');
+        value.push_str(&address.to_string());
+    }
+    (format!("{}/{}", name.namespace, name.name), value)
+}
+
+impl Node {
+    /// Brings everything into force that the sources hold, and takes over what an earlier agent
+    /// left in the kernel.
+    pub async fn start(
+        datapath: Datapath,
+        desired: Desired,
+        from_database: Change,
+        from_files: Option<Change>,
+        host_addresses: Vec<IpAddr>,
+        names: Arc<Mutex<Names>>,
+    ) -> anyhow::Result<Self> {
+        let kept_leases = datapath.leases().clone();
+        let mut node = Node {
+            model: Model::default(),
+            datapath,
+            desired,
+            names,
+            file_diagnostics: Vec::new(),
+            api_diagnostics: from_database.diagnostics.clone(),
+            problems: BTreeMap::new(),
+            changed_at: BTreeMap::new(),
+            kept_leases,
+            files_changed_at: None,
+            api_changed_at: None,
+            connections_at_start: 0,
+        };
+        let mut changed = node.take(from_database);
+        if let Some(change) = from_files {
+            let effective = node.desired.files_changed(change);
+            node.note_file_diagnostics(effective.diagnostics.clone());
+            changed.extend(node.take(effective));
+        }
+        node.datapath.set_host_addresses(host_addresses);
+        node.bring_into_force(&changed).await?;
+        let forget = node.datapath.remove_strays().await?;
+        node.keep(&[], &forget)?;
+        Ok(node)
+    }
+
+    /// The files have changed.
+    pub async fn files_changed(&mut self, change: Change) -> anyhow::Result<()> {
+        let effective = self.desired.files_changed(change);
+        self.note_file_diagnostics(effective.diagnostics.clone());
+        self.files_changed_at = Some(SystemTime::now());
+        let changed = self.take(effective);
+        self.bring_into_force(&changed).await?;
+        Ok(())
+    }
+
+    /// Tries again what wasn't ready, and looks whether workloads have moved.
+    pub async fn refresh_workloads(&mut self) -> anyhow::Result<()> {
+        let stale = self.datapath.stale_workloads();
+        if stale.is_empty() {
+            return Ok(());
+        }
+        self.bring_into_force(&stale).await?;
+        Ok(())
+    }
+
+    /// The node's own addresses have changed.
+    pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) -> anyhow::Result<()> {
+        let prepared = self.datapath.set_host_addresses(addresses);
+        self.keep(prepared.remember(), prepared.forget())?;
+        self.datapath.commit(&prepared)?;
+        Ok(())
+    }
+
+    /// Everything that is wrong now: with manifests, with objects, with the node.
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        let manifests = self.file_diagnostics.iter().chain(&self.api_diagnostics).cloned();
+        let problems = self.problems.values().flatten().map(diagnostic);
+        let services = self
+            .datapath
+            .services()
+            .problems()
+            .into_iter()
+            .map(|problem| Diagnostic::about_file(Severity::Warning, "", problem.to_string()));
+        manifests.chain(problems).chain(services).collect()
+    }
+
+    /// What is wrong with one object.
+    pub fn diagnostics_of(&self, object: &ObjectRef) -> Vec<Diagnostic> {
+        self.problems.get(&Some(object.clone())).into_iter().flatten().map(diagnostic).collect()
+    }
+
+    pub fn problems_of(&self, object: &ObjectRef) -> &[Problem] {
+        self.problems.get(&Some(object.clone())).map_or(&[], Vec::as_slice)
+    }
+
+    /// Errors in manifests.
+    pub fn file_errors(&self) -> usize {
+        self.file_diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count()
+    }
+
+    pub fn changed_at(&self, object: &ObjectRef) -> Option<SystemTime> {
+        self.changed_at.get(object).copied()
+    }
+
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    /// Takes objects into the model; says which differ.
+    fn take(&mut self, change: Change) -> BTreeSet<ObjectRef> {
+        let mut changed = BTreeSet::new();
+        for object in change.upserts {
+            let reference = object.reference();
+            if self.model.put(object) {
+                changed.insert(reference);
+            }
+        }
+        for reference in change.removals {
+            if self.model.remove(&reference) {
+                changed.insert(reference);
+            }
+        }
+        changed
+    }
+
+    /// Compiles and writes what `changed` names. Problems of single objects are noted; an error is
+    /// the kernel's or the database's.
+    async fn bring_into_force(
+        &mut self,
+        changed: &BTreeSet<ObjectRef>,
+    ) -> anyhow::Result<Prepared> {
+        let prepared = self.datapath.prepare(&self.model, changed).await;
+        self.keep(prepared.remember(), prepared.forget())?;
+        let committed = self.datapath.commit(&prepared);
+        self.note_problems(changed, &prepared.problems);
+        self.update_names(changed);
+        let now = SystemTime::now();
+        for reference in changed {
+            match self.find(reference) {
+                Some(_) => self.changed_at.insert(reference.clone(), now),
+                None => self.changed_at.remove(reference),
+            };
+        }
+        self.problems.remove(&None);
+        if let Err(error) = committed {
+            let problem =
+                Problem { object: None, origin: None, message: error.to_string(), refused: false };
+            self.problems.insert(None, vec![problem]);
+            return Err(error.into());
+        }
+        Ok(prepared)
+    }
+
+    /// Stores numbers that must outlive the agent, in one transaction.
+    fn keep(
+        &mut self,
+        remember: &[policy::Record],
+        forget: &[String],
+    ) -> Result<(), DatabaseError> {
+        let leases = self.datapath.leases();
+        let put: Vec<(String, String)> = leases
+            .iter()
+            .filter(|(name, lease)| self.kept_leases.get(name) != Some(lease))
+            .map(|(name, lease)| lease_row(name, lease))
+            .collect();
+        let gone: Vec<String> = self
+            .kept_leases
+            .iter()
+            .filter(|(name, _)| !leases.contains_key(name))
+            .map(|(name, lease)| lease_row(name, lease).0)
+            .collect();
+        if put.is_empty() && gone.is_empty() && remember.is_empty() && forget.is_empty() {
+            return Ok(());
+        }
+        let mut ops = Vec::new();
+        for (key, value) in &put {
+            let (key, value) = (key.as_bytes(), value.as_bytes());
+            ops.push(StateOp::Put { table: LEASES, key, value });
+        }
+        ops.extend(gone.iter().map(|key| StateOp::Delete { table: LEASES, key: key.as_bytes() }));
+        for record in remember {
+            let (key, value) = (record.key.as_bytes(), record.value.as_bytes());
+            ops.push(StateOp::Put { table: RECORDS, key, value });
+        }
+        ops.extend(
+            forget.iter().map(|key| StateOp::Delete { table: RECORDS, key: key.as_bytes() }),
+        );
+        self.desired.database().change_state(&ops)?;
+        self.kept_leases = leases.clone();
+        Ok(())
+    }
+
+    fn note_file_diagnostics(&mut self, diagnostics: Vec<Diagnostic>) {
+        for diagnostic in &diagnostics {
+            if !self.file_diagnostics.contains(diagnostic) {
+                match diagnostic.severity {
+                    Severity::Error => tracing::error!("{diagnostic}"),
+                    Severity::Warning => tracing::warn!("{diagnostic}"),
+                    Severity::Note => tracing::info!("{diagnostic}"),
+                }
+            }
+        }
+        self.file_diagnostics = diagnostics;
+    }
+
+    fn note_problems(&mut self, changed: &BTreeSet<ObjectRef>, problems: &[Problem]) {
+        let mut before: Vec<Problem> = Vec::new();
+        for reference in changed {
+            before.extend(self.problems.remove(&Some(reference.clone())).into_iter().flatten());
+        }
+        for problem in problems {
+            if !before.contains(problem) {
+                tracing::warn!("{}", diagnostic(problem));
+            }
+            self.problems.entry(problem.object.clone()).or_default().push(problem.clone());
+        }
+    }
+
+    /// All objects of these kinds, by kind and name.
+    pub fn objects(&self, kinds: &[Kind]) -> impl Iterator<Item = Object> {
+        kinds.iter().flat_map(|kind| {
+            let names: Vec<&ObjectName> = match kind {
+                Kind::Namespace => self.model.namespaces.keys().collect(),
+                Kind::Workload => self.model.workloads.keys().collect(),
+                Kind::Service => self.model.services.keys().collect(),
+                Kind::EndpointSlice => self.model.endpoint_slices.keys().collect(),
+                Kind::NetworkPolicy => self.model.network_policies.keys().collect(),
+            };
+            let references =
+                names.into_iter().map(|name| ObjectRef { kind: *kind, name: name.clone() });
+            references.filter_map(|reference| self.find(&reference)).collect::<Vec<_>>()
+        })
+    }
+
+    /// The object of that name, whatever its kind.
+    pub fn find(&self, reference: &ObjectRef) -> Option<Object> {
+        let (model, name) = (&self.model, &reference.name);
+        match reference.kind {
+            Kind::Namespace => model.namespaces.get(name).cloned().map(Object::Namespace),
+            Kind::Workload => model.workloads.get(name).cloned().map(Object::Workload),
+            Kind::Service => model.services.get(name).cloned().map(Object::Service),
+            Kind::EndpointSlice => {
+                model.endpoint_slices.get(name).cloned().map(Object::EndpointSlice)
+            }
+            Kind::NetworkPolicy => {
+                model.network_policies.get(name).cloned().map(Object::NetworkPolicy)
+            }
+        }
+    }
+}
+
+/// A datapath's problem as users see it.
+pub fn diagnostic(problem: &Problem) -> Diagnostic {
+    let severity = if problem.refused { Severity::Error } else { Severity::Warning };
+    let message = match &problem.object {
+        Some(object) => format!("{object}: {}", problem.message),
+        None => problem.message.clone(),
+    };
+    match &problem.origin {
+        Some(origin) => Diagnostic::at(severity, origin, 0, message),
+        None => Diagnostic::about_file(severity, "", message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_round_trip() {
+        let name = ObjectName::new("shop", "web");
+        let addresses = vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+        let lease = Lease { id: 7, addresses };
+        let (key, value) = lease_row(&name, &lease);
+        assert_eq!((key.as_str(), value.as_str()), ("shop/web", "7 10.0.0.1 fd00::1"));
+        assert_eq!(parse_lease(&key, &value), Some((name, lease)));
+        assert_eq!(parse_lease("shop", "7"), None);
+        assert_eq!(parse_lease("a/b", "x"), None);
+    }
+}

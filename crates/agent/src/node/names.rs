@@ -1,0 +1,116 @@
+//! Keeping the names that events are enriched with up to date.
+
+use super::Node;
+use crate::flows::names::{EndpointNames, IdentityNames, Names, RuleNames, ServiceNames};
+use abi::identity::RESERVED;
+use model::{Kind, NetworkPolicy, ObjectRef};
+use policy::{Direction, Identity};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+impl Node {
+    /// After a commit, for what `changed` can have changed.
+    pub(super) fn update_names(&mut self, changed: &BTreeSet<ObjectRef>) {
+        let mut names = self.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let touches = |kinds: &[Kind]| changed.iter().any(|object| kinds.contains(&object.kind));
+        if touches(&[Kind::Workload, Kind::Namespace, Kind::NetworkPolicy]) {
+            self.name_identities(&mut names);
+            self.name_endpoints(&mut names);
+        }
+        for object in changed {
+            match object.kind {
+                Kind::NetworkPolicy => {
+                    if let Some(policy) = self.model.network_policies.get(&object.name) {
+                        self.name_rules(&mut names, policy);
+                    }
+                }
+                Kind::Service => self.name_service(&mut names, object),
+                Kind::Namespace | Kind::Workload | Kind::EndpointSlice => {}
+            }
+        }
+    }
+
+    fn name_identities(&self, names: &mut Names) {
+        let reserved = RESERVED.iter().map(|(number, name)| (*number, Identity::Reserved(name)));
+        let policy = self.datapath.policy();
+        let others = policy.identities().map(|(number, identity)| (number, identity.clone()));
+        // A number is never given to another label set, so what is known stays right.
+        for (number, identity) in reserved.chain(others) {
+            names.identities.entry(number).or_insert_with(|| Arc::new(identity_names(&identity)));
+        }
+    }
+
+    fn name_endpoints(&self, names: &mut Names) {
+        names.interfaces.clear();
+        names.endpoints.clear();
+        for endpoint in self.datapath.endpoints() {
+            if let Some(interface) = &endpoint.interface {
+                names.interfaces.insert(interface.host_index, interface.host_name.as_str().into());
+            }
+            let workload = &endpoint.workload;
+            let selecting: Vec<&NetworkPolicy> = self
+                .model
+                .network_policies
+                .values()
+                .filter(|policy| {
+                    policy.name.namespace == workload.name.namespace
+                        && policy.subjects.matches(&workload.labels)
+                })
+                .collect();
+            let restricting = |ingress: bool| {
+                let policies = selecting.iter().filter(|policy| match ingress {
+                    true => policy.ingress.is_some(),
+                    false => policy.egress.is_some(),
+                });
+                policies.map(|policy| Arc::new(whole_policy(policy, ingress))).collect()
+            };
+            let endpoint_names = EndpointNames {
+                workload: workload.name.clone(),
+                ingress_policies: restricting(true),
+                egress_policies: restricting(false),
+            };
+            names.endpoints.insert(endpoint.id, Arc::new(endpoint_names));
+        }
+    }
+
+    fn name_rules(&self, names: &mut Names, policy: &NetworkPolicy) {
+        for id in self.datapath.policy().rule_ids(&policy.name) {
+            if let Some(rule) = self.datapath.policy().rule(id) {
+                let rule_names = RuleNames {
+                    policy: rule.policy.clone(),
+                    ingress: rule.direction == Direction::Ingress,
+                    rule: Some(rule.index),
+                    origin: rule.origin.clone(),
+                };
+                names.rules.insert(id, Arc::new(rule_names));
+            }
+        }
+    }
+
+    fn name_service(&self, names: &mut Names, object: &ObjectRef) {
+        names.services.retain(|_, service| service.service != object.name);
+        let Some(view) = self.datapath.services().view(&object.name) else { return };
+        for port in view.ports {
+            let service = ServiceNames { service: object.name.clone(), port: port.name };
+            names.services.insert(port.id, Arc::new(service));
+        }
+    }
+}
+
+fn whole_policy(policy: &NetworkPolicy, ingress: bool) -> RuleNames {
+    RuleNames { policy: policy.name.clone(), ingress, rule: None, origin: policy.origin.clone() }
+}
+
+fn identity_names(identity: &Identity) -> IdentityNames {
+    let mut names =
+        IdentityNames { name: String::new(), namespace: String::new(), labels: BTreeMap::new() };
+    match identity {
+        Identity::Reserved(name) => names.name = (*name).to_owned(),
+        Identity::Block(block) => names.name = block.to_string(),
+        Identity::Workload(labels) => {
+            names.namespace = labels.namespace.to_string();
+            names.labels = labels.labels.0.clone();
+        }
+    }
+    names
+}

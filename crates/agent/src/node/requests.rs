@@ -1,0 +1,189 @@
+//! Changes that come through the API: all of a request, or nothing.
+
+use super::Node;
+use model::{Object, ObjectRef};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant, SystemTime};
+use store::desired::{ApplyError, DeleteError, Outcome};
+use store::{Change, Diagnostic, Severity, manifest};
+
+/// What a request to apply did.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Empty if there was an error.
+    pub objects: Vec<(Object, Outcome)>,
+    pub diagnostics: Vec<Diagnostic>,
+    pub effective_after: Duration,
+}
+
+/// What a request to delete did.
+#[derive(Debug, Default)]
+pub struct Deleted {
+    pub objects: Vec<(ObjectRef, ObjectOutcome)>,
+    pub diagnostics: Vec<Diagnostic>,
+    pub effective_after: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectOutcome {
+    Deleted,
+    NotFound,
+}
+
+impl Node {
+    /// Applies the texts of files. Errors are in the diagnostics, and then nothing was applied.
+    pub async fn apply(
+        &mut self,
+        files: Vec<(String, String)>,
+        dry_run: bool,
+    ) -> anyhow::Result<Applied> {
+        let started = Instant::now();
+        let (objects, mut diagnostics) = self.check(&files);
+        if diagnostics.iter().any(Diagnostic::is_error) {
+            return Ok(Applied { diagnostics, ..Applied::default() });
+        }
+        let outcome_of = |object: &Object| match self.find(&object.reference()) {
+            None => Outcome::Created,
+            Some(before) if before == *object => Outcome::Unchanged,
+            Some(_) => Outcome::Changed,
+        };
+        let outcomes: Vec<Outcome> = objects.iter().map(outcome_of).collect();
+        let objects: Vec<(Object, Outcome)> = objects.into_iter().zip(outcomes).collect();
+        if dry_run {
+            return Ok(Applied { objects, diagnostics, ..Applied::default() });
+        }
+
+        // In force first, stored then: what the datapath refuses is never stored.
+        let before: Vec<(ObjectRef, Option<Object>)> = objects
+            .iter()
+            .map(|(object, _)| (object.reference(), self.find(&object.reference())))
+            .collect();
+        let upserts = objects.iter().map(|(object, _)| object.clone()).collect();
+        let changed = self.take(Change { upserts, ..Change::default() });
+        let prepared = self.bring_into_force(&changed).await?;
+        let refused: Vec<Diagnostic> =
+            prepared.problems.iter().filter(|p| p.refused).map(super::diagnostic).collect();
+        if !refused.is_empty() {
+            self.restore(before).await?;
+            diagnostics.extend(refused);
+            return Ok(Applied { diagnostics, ..Applied::default() });
+        }
+        diagnostics.extend(prepared.problems.iter().map(super::diagnostic));
+        let effective_after = started.elapsed();
+        for (name, text) in &files {
+            if let Err(error) = self.desired.apply(name, text) {
+                self.restore(before).await?;
+                return match error {
+                    ApplyError::Refused(diagnostics) => {
+                        Ok(Applied { diagnostics, ..Applied::default() })
+                    }
+                    ApplyError::Database(error) => Err(error.into()),
+                };
+            }
+        }
+        self.api_changed_at = Some(SystemTime::now());
+        Ok(Applied { objects, diagnostics, effective_after })
+    }
+
+    /// Reads the texts and finds what is wrong with them, together and against the files.
+    fn check(&self, files: &[(String, String)]) -> (Vec<Object>, Vec<Diagnostic>) {
+        let mut objects = Vec::new();
+        let mut diagnostics = Vec::new();
+        let mut seen: BTreeMap<ObjectRef, model::Origin> = BTreeMap::new();
+        for (name, text) in files {
+            let parsed = manifest::parse(name, text);
+            if parsed.manifests.is_empty() && !parsed.has_errors() {
+                let message = "there is no object in it".to_owned();
+                diagnostics.push(Diagnostic::about_file(Severity::Error, name, message));
+            }
+            diagnostics.extend(parsed.diagnostics.iter().cloned());
+            for object in parsed.into_objects() {
+                let reference = object.reference();
+                let origin = object.origin().clone();
+                if let Some(file) = self.desired.file_origin(&reference) {
+                    let message = format!("{reference} comes from the file {file}");
+                    diagnostics.push(
+                        Diagnostic::at(Severity::Error, &origin, 0, message)
+                            .with_label("files win over the API")
+                            .with_help("change it there, or remove it from the file first"),
+                    );
+                }
+                if let Some(first) = seen.insert(reference.clone(), origin.clone()) {
+                    let message = format!("{reference} is written twice");
+                    diagnostics.push(
+                        Diagnostic::at(Severity::Error, &origin, 0, message)
+                            .with_label(format!("the first is at {first}"))
+                            .with_help("remove one of them"),
+                    );
+                }
+                objects.push(object);
+            }
+        }
+        (objects, diagnostics)
+    }
+
+    /// Puts back what was there before a request that failed half-way.
+    async fn restore(&mut self, before: Vec<(ObjectRef, Option<Object>)>) -> anyhow::Result<()> {
+        let mut change = Change::default();
+        for (reference, object) in before {
+            match object {
+                Some(object) => change.upserts.push(object),
+                None => change.removals.push(reference),
+            }
+        }
+        let changed = self.take(change);
+        self.bring_into_force(&changed).await?;
+        Ok(())
+    }
+
+    /// Deletes objects of the API. One that a file holds is an error, and then nothing is deleted.
+    pub async fn delete(&mut self, objects: Vec<ObjectRef>) -> anyhow::Result<Deleted> {
+        let started = Instant::now();
+        let of_files: Vec<Diagnostic> = objects
+            .iter()
+            .filter_map(|object| Some((object, self.desired.file_origin(object)?)))
+            .map(|(object, origin)| {
+                let message = format!("{object} comes from the file {origin}");
+                Diagnostic::at(Severity::Error, origin, 0, message)
+                    .with_label("files win over the API")
+                    .with_help("remove it from the file")
+            })
+            .collect();
+        if !of_files.is_empty() {
+            return Ok(Deleted { diagnostics: of_files, ..Deleted::default() });
+        }
+        let mut outcomes = Vec::new();
+        let mut changed = BTreeSet::new();
+        for object in objects {
+            match self.desired.delete(&object) {
+                Ok(change) => {
+                    changed.extend(self.take(change));
+                    outcomes.push((object, ObjectOutcome::Deleted));
+                }
+                Err(DeleteError::Missing(object)) => {
+                    outcomes.push((object, ObjectOutcome::NotFound));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.bring_into_force(&changed).await?;
+        self.api_changed_at = Some(SystemTime::now());
+        Ok(Deleted {
+            objects: outcomes,
+            diagnostics: Vec::new(),
+            effective_after: started.elapsed(),
+        })
+    }
+
+    /// The objects that texts describe; only kinds and names matter.
+    pub fn named_in(files: &[(String, String)]) -> (Vec<ObjectRef>, Vec<Diagnostic>) {
+        let mut references = Vec::new();
+        let mut diagnostics = Vec::new();
+        for (name, text) in files {
+            let parsed = manifest::parse(name, text);
+            diagnostics.extend(parsed.diagnostics.iter().filter(|d| d.is_error()).cloned());
+            references.extend(parsed.objects().map(Object::reference));
+        }
+        (references, diagnostics)
+    }
+}

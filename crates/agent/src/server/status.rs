@@ -1,0 +1,203 @@
+//! `skep status`.
+
+use super::convert;
+use crate::flows::history::History;
+use crate::node::Node;
+use api::v1;
+use datapath::State;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What status tells that is not the node's: counted by other tasks.
+#[derive(Debug)]
+pub struct Facts {
+    pub started: Instant,
+    pub manifests: Option<std::path::PathBuf>,
+    /// Connections in the table at the last walk, and removed by walks so far.
+    pub connections: AtomicU64,
+    pub expired: AtomicU64,
+    /// Events counted at the last questions, for the rate.
+    rate: Mutex<Rate>,
+}
+
+#[derive(Debug)]
+struct Rate {
+    since: Instant,
+    events: u64,
+    per_second: f64,
+}
+
+/// The rate is that of at least this long.
+const RATE_INTERVAL: Duration = Duration::from_secs(2);
+
+impl Facts {
+    pub fn new(manifests: Option<std::path::PathBuf>) -> Self {
+        let started = Instant::now();
+        let rate = Rate { since: started, events: 0, per_second: 0.0 };
+        Facts {
+            started,
+            manifests,
+            connections: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
+            rate: Mutex::new(rate),
+        }
+    }
+
+    fn per_second(&self, events: u64) -> f64 {
+        let mut rate = self.rate.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let passed = rate.since.elapsed();
+        if passed >= RATE_INTERVAL {
+            rate.per_second = events.saturating_sub(rate.events) as f64 / passed.as_secs_f64();
+            rate.since = Instant::now();
+            rate.events = events;
+        }
+        rate.per_second
+    }
+}
+
+pub fn status(
+    node: &mut Node,
+    facts: &Facts,
+    history: &History,
+    node_name: &str,
+) -> anyhow::Result<v1::StatusResponse> {
+    let counters = node.datapath.counters()?;
+    let fill = node.datapath.fill();
+    let entries =
+        |name: &str| fill.iter().find(|map| map.name == name).map_or(0, |map| map.entries) as u32;
+    let connections = facts.connections.load(Ordering::Relaxed);
+    let expired = facts.expired.load(Ordering::Relaxed);
+    let kept = history.len() as u64;
+    let ready = |endpoint: &&datapath::Endpoint| endpoint.state == State::Ready;
+    Ok(v1::StatusResponse {
+        node_name: node_name.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime: facts.started.elapsed().try_into().ok(),
+        kernel_release: node.datapath.features().release.clone(),
+        memory_bytes: resident_memory(),
+        features: node.datapath.features().list().map(feature).collect(),
+        counts: Some(v1::Counts {
+            endpoints: node.datapath.endpoints().count() as u32,
+            endpoints_ready: node.datapath.endpoints().filter(ready).count() as u32,
+            identities: node.datapath.policy().identities().count() as u32,
+            services: entries(abi::maps::SERVICES),
+            backends: entries(abi::maps::BACKENDS),
+            policies: node.model.network_policies.len() as u32,
+            rule_sets: node.datapath.policy().rule_set_count() as u32,
+        }),
+        programs: programs(node),
+        maps: fill
+            .iter()
+            .map(|map| v1::MapStatus {
+                name: map.name.to_owned(),
+                entries: map.entries as u64,
+                capacity: map.capacity.into(),
+            })
+            .collect(),
+        events: Some(v1::EventStatus {
+            per_second: facts.per_second(history.total()),
+            total: history.total(),
+            lost: counters.events_lost,
+            limited: counters.events_limited,
+            kept,
+            keep_limit: history.capacity() as u64,
+        }),
+        drops: counters
+            .drops
+            .iter()
+            .map(|(reason, metric)| v1::DropCount {
+                reason: v1::DropReason::from(*reason).into(),
+                packets: metric.packets,
+                bytes: metric.bytes,
+            })
+            .collect(),
+        connections: Some(v1::ConnectionStatus {
+            entries: connections,
+            capacity: node.datapath.conntrack_capacity().into(),
+            created: counters.connections,
+            expired,
+            // What was made and is neither there nor removed by us has been pushed out.
+            evicted: counters
+                .connections
+                .saturating_sub(counters.connections_replaced)
+                .saturating_sub(node.connections_at_start)
+                .saturating_sub(connections + expired),
+        }),
+        traffic: Some(v1::TrafficStatus {
+            forwarded_packets: counters.forwarded.packets,
+            forwarded_bytes: counters.forwarded.bytes,
+            redirected_packets: counters.redirected,
+            packet_translated: counters.packet_translated,
+            socket_translated: counters.socket_translated,
+        }),
+        diagnostics: node.diagnostics().iter().filter_map(convert::diagnostic).collect(),
+        sources: sources(node, facts),
+    })
+}
+
+fn feature((feature, available): (bpf_kernel::probe::Feature, bool)) -> v1::Feature {
+    let description = feature.description();
+    let note = match available {
+        true => String::new(),
+        false => format!("from Linux {}; {}", description.since, description.without),
+    };
+    v1::Feature { name: description.name.to_owned(), available, note }
+}
+
+fn programs(node: &Node) -> Vec<v1::ProgramStatus> {
+    let endpoints = || node.datapath.endpoints();
+    let interfaces = endpoints().filter(|endpoint| endpoint.interface.is_some()).count() as u32;
+    let cgroups = endpoints().filter(|endpoint| endpoint.cgroup.is_some()).count() as u32;
+    let wanted = endpoints().count() as u32;
+    let hook = node.datapath.programs().hook().to_string();
+    node.datapath
+        .programs()
+        .all()
+        .map(|program| {
+            let on_interface = program.name().ends_with("_endpoint");
+            let (attachment, attached) = match on_interface {
+                true => (hook.clone(), interfaces),
+                false => ("cgroup".to_owned(), cgroups),
+            };
+            v1::ProgramStatus {
+                name: program.name().to_owned(),
+                attachment,
+                attached,
+                wanted: if on_interface { wanted } else { attached },
+                message: String::new(),
+            }
+        })
+        .collect()
+}
+
+fn sources(node: &Node, facts: &Facts) -> Vec<v1::Source> {
+    let desired = node.desired();
+    let files = facts.manifests.as_ref().map(|folder| v1::Source {
+        name: format!("files {}", folder.display()),
+        synced: true,
+        objects: desired.file_objects() as u32,
+        last_change: node.files_changed_at.map(Into::into),
+        message: match node.file_errors() {
+            0 => String::new(),
+            1 => "1 error; what was right before it stays in force".to_owned(),
+            errors => format!("{errors} errors; what was right before them stays in force"),
+        },
+    });
+    let api = v1::Source {
+        name: "api".to_owned(),
+        synced: true,
+        objects: desired.api_objects() as u32,
+        last_change: node.api_changed_at.map(Into::into),
+        message: String::new(),
+    };
+    files.into_iter().chain([api]).collect()
+}
+
+/// Bytes; 0 if the kernel doesn't say.
+fn resident_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kibibytes.unwrap_or(0) * 1024
+}

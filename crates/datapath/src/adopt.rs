@@ -1,0 +1,44 @@
+//! Taking over what an earlier agent left in a map: only what differs is written.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// What brings a map from what it holds to what it should hold.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Difference<K, V> {
+    pub set: Vec<(K, V)>,
+    pub remove: Vec<K>,
+}
+
+impl<K: Clone + Eq + Hash, V: Clone + PartialEq> Difference<K, V> {
+    pub fn between(held: Vec<(K, V)>, wanted: &HashMap<K, V>) -> Self {
+        let held: HashMap<K, V> = held.into_iter().collect();
+        let set = wanted.iter().filter(|(key, value)| held.get(key) != Some(value));
+        let remove = held.keys().filter(|key| !wanted.contains_key(key));
+        Difference {
+            set: set.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            remove: remove.cloned().collect(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.set.len() + self.remove.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs() {
+        let wanted = HashMap::from([(1, 'a'), (2, 'b'), (3, 'c')]);
+        let mut difference = Difference::between(vec![(1, 'a'), (2, 'x'), (4, 'd')], &wanted);
+        difference.set.sort_unstable();
+        assert_eq!(difference, Difference { set: vec![(2, 'b'), (3, 'c')], remove: vec![4] });
+    }
+}

@@ -1,0 +1,89 @@
+//! Forgetting connections that have been idle for too long.
+//!
+//! The table is an LRU, so it can't overflow; but an entry that is merely old would keep its place
+//! until it is pushed out, and its end would never be reported. So the agent walks the table now
+//! and then.
+
+use crate::tables::Tables;
+use abi::conntrack::{Connection, FlowKey, conn_flags};
+use abi::event::{FlowEvent, FlowKind};
+use abi::state::Timeouts;
+use zerocopy::FromZeros;
+
+/// What a walk found.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// Entries that stay.
+    pub alive: usize,
+    pub expired: usize,
+    /// Ends to report: of expired flows whose end no program reported.
+    pub ends: Vec<FlowEvent>,
+}
+
+/// Removes the entries that are expired at boot time `now_ns`.
+pub fn collect(
+    tables: &Tables,
+    timeouts: &Timeouts,
+    now_ns: u64,
+) -> Result<Collected, bpf_kernel::Error> {
+    let mut collected = Collected::default();
+    let mut expired = Vec::new();
+    tables.conntrack.for_each(|key, connection| {
+        if is_expired(&key, &connection, timeouts, now_ns) {
+            expired.push(key);
+        } else {
+            collected.alive += 1;
+        }
+    })?;
+    for key in expired {
+        // Looked at again: a packet may have come meanwhile.
+        let Some(connection) = tables.conntrack.get(&key)? else { continue };
+        if is_expired(&key, &connection, timeouts, now_ns) && tables.conntrack.remove(&key)? {
+            collected.expired += 1;
+            if connection.flags & conn_flags::END_REPORTED == 0 {
+                collected.ends.push(end_of(&key, &connection));
+            }
+        }
+    }
+    Ok(collected)
+}
+
+fn is_expired(key: &FlowKey, connection: &Connection, timeouts: &Timeouts, now_ns: u64) -> bool {
+    let replied = connection.flags & conn_flags::REPLY_SEEN != 0;
+    let timeout = dataplane::conntrack::timeout(key.protocol, connection.state, replied, timeouts);
+    now_ns.saturating_sub(connection.last_seen_ns) > u64::from(timeout) * 1_000_000_000
+}
+
+/// The event that tells the end of a flow, as a program would have written it.
+fn end_of(key: &FlowKey, connection: &Connection) -> FlowEvent {
+    let mut event = FlowEvent::new_zeroed();
+    let low = (key.low, key.low_port);
+    let high = (key.high, key.high_port);
+    let (source, destination) = match connection.flags & conn_flags::FROM_HIGH {
+        0 => (low, high),
+        _ => (high, low),
+    };
+    event.kind = FlowKind::End as u8;
+    // The flow ended with its last packet, not when it was found to be over.
+    event.time_ns = connection.last_seen_ns;
+    event.started_ns = connection.created_ns;
+    (event.source, event.source_port) = source;
+    (event.destination, event.destination_port) = destination;
+    event.protocol = key.protocol;
+    event.vip = connection.vip;
+    event.vip_port = connection.vip_port;
+    event.source_process = connection.initiator;
+    event.destination_process = connection.responder;
+    event.original = connection.original;
+    event.reply = connection.reply;
+    event.source_identity = connection.initiator_identity;
+    event.destination_identity = connection.responder_identity;
+    event.source_endpoint = connection.initiator_endpoint;
+    event.destination_endpoint = connection.responder_endpoint;
+    event.service = connection.service;
+    event.backend = connection.backend;
+    event.egress_rule = connection.egress_rule;
+    event.ingress_rule = connection.ingress_rule;
+    event.flags = connection.flags;
+    event
+}

@@ -1,0 +1,452 @@
+//! The node's datapath as a whole.
+
+use crate::adopt::Difference;
+use crate::conntrack::{self, Collected};
+use crate::endpoint_rows::EndpointRows;
+use crate::endpoints::{Endpoint, Endpoints, Lease, State};
+use crate::programs::Programs;
+use crate::tables::Tables;
+use crate::{Config, Counters, Error, Processes, Result};
+use abi::state::{State as Settings, Timeouts, state_flags};
+use bpf_kernel::probe::{Feature, Features};
+use bpf_kernel::{AsyncRing, Map, Ring};
+use model::{Kind, Model, ObjectName, ObjectRef, Origin};
+use policy::{Capacity, Change, Changes, Compiler, EndpointInput, Record};
+use services::WorkloadInput;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// Numbers from an earlier life, and those to keep for the next.
+#[derive(Debug, Default)]
+pub struct Kept {
+    pub leases: BTreeMap<ObjectName, Lease>,
+    pub records: Vec<Record>,
+}
+
+/// Something wrong with one object (or with the node, if it names none). The rest works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub object: Option<ObjectRef>,
+    pub origin: Option<Origin>,
+    pub message: String,
+    /// The object was refused: what was in force before still is.
+    pub refused: bool,
+}
+
+/// Compiled changes on their way to the kernel.
+#[derive(Debug)]
+pub struct Prepared {
+    policy: Changes,
+    services: services::Changes,
+    /// What is wrong with the changed objects; takes the place of what was wrong with them before.
+    pub problems: Vec<Problem>,
+}
+
+impl Prepared {
+    /// To be stored before the commit.
+    pub fn remember(&self) -> &[Record] {
+        &self.policy.remember
+    }
+
+    /// To be deleted from the store.
+    pub fn forget(&self) -> &[String] {
+        &self.policy.forget
+    }
+}
+
+/// How full a map is.
+#[derive(Clone, Debug)]
+pub struct MapFill {
+    pub name: &'static str,
+    pub entries: usize,
+    pub capacity: u32,
+}
+
+#[derive(Debug)]
+pub struct Datapath {
+    config: Config,
+    features: Features,
+    programs: Programs,
+    tables: Tables,
+    endpoints: Endpoints,
+    policy: Compiler,
+    capacity: Capacity,
+    services: services::Compiler,
+    rows: EndpointRows,
+    settings: Settings,
+    /// False until the first commit has taken over what the maps held.
+    adopted: bool,
+}
+
+impl Datapath {
+    /// Loads or takes over programs and maps. Nothing is attached or changed yet.
+    pub fn open(config: Config, kept: Kept) -> Result<Self> {
+        let features = Features::probe();
+        bpf_kernel::mount::ensure_bpffs(&config.bpffs)?;
+        let programs = Programs::load(&config, features.interface_hook())?;
+        let tables = Tables::open(&config.bpffs.join("maps"))?;
+        let found = tables.state.get(&0)?.unwrap_or(NO_SETTINGS);
+        if found.abi_version != 0 && found.abi_version != abi::ABI_VERSION && !config.replace_maps {
+            let bpffs = config.bpffs.display().to_string();
+            return Err(Error::OtherAbi { bpffs, found: found.abi_version });
+        }
+        let redirect = config.redirect && features.has(Feature::RedirectPeer);
+        let settings = Settings {
+            abi_version: abi::ABI_VERSION,
+            policy_epoch: found.policy_epoch.max(1),
+            flags: if redirect { state_flags::REDIRECT_PEER } else { 0 },
+            flow_events_per_second: config.flow_rate,
+            drop_events_per_second: config.drop_rate,
+            timeouts: Timeouts::DEFAULT,
+            zero: 0,
+        };
+        tables.state.insert(&0, &settings)?;
+        let policy = match Compiler::restore(kept.records) {
+            Ok(compiler) => compiler,
+            Err(error) => {
+                // New numbers cost one more decision per flow; refusing to start would cost more.
+                tracing::error!(%error, "identities are numbered anew");
+                Compiler::new()
+            }
+        };
+        let entries = |map: &Map| map.layout().max_entries as usize;
+        let capacity = Capacity {
+            addresses: entries(tables.addresses.map()),
+            peers: entries(tables.peers.map()),
+            ports: entries(tables.ports.map()),
+        };
+        let mut services = services::Compiler::new(services::Capacity {
+            services: entries(tables.services.map()),
+            ring: tables.ring.map().layout().max_entries,
+            backends: entries(tables.backends.map()),
+        });
+        services.adopt(services::Tables {
+            services: tables.services.entries()?.into_iter().collect(),
+            ring: tables.ring.entries()?.into_iter().collect(),
+            backends: tables.backends.entries()?.into_iter().collect(),
+        });
+        Ok(Datapath {
+            endpoints: Endpoints::open(&config, kept.leases)?,
+            rows: EndpointRows::adopt(&tables.endpoints)?,
+            config,
+            features,
+            programs,
+            tables,
+            policy,
+            capacity,
+            services,
+            settings,
+            adopted: false,
+        })
+    }
+
+    /// Compiles the changed objects as `model` has them now (absent ones are removed).
+    pub async fn prepare(&mut self, model: &Model, changed: &BTreeSet<ObjectRef>) -> Prepared {
+        let mut problems = Vec::new();
+        for object in of_kind(changed, Kind::Namespace) {
+            let change = match model.namespaces.contains_key(&object.name) {
+                true => Change::SetNamespace(
+                    object.name.name.clone(),
+                    model.namespace_labels(&object.name.name),
+                ),
+                false => Change::RemoveNamespace(object.name.name.clone()),
+            };
+            self.change_policy(change, object, model, &mut problems);
+        }
+        for object in of_kind(changed, Kind::Workload) {
+            self.prepare_workload(model, object, &mut problems).await;
+        }
+        for object in of_kind(changed, Kind::NetworkPolicy) {
+            let change = match model.network_policies.get(&object.name) {
+                Some(policy) => Change::SetPolicy(policy.clone()),
+                None => Change::RemovePolicy(object.name.clone()),
+            };
+            self.change_policy(change, object, model, &mut problems);
+        }
+        for object in of_kind(changed, Kind::Service) {
+            match model.services.get(&object.name) {
+                Some(service) => self.services.set_service(service),
+                None => self.services.remove_service(&object.name),
+            }
+        }
+        for object in of_kind(changed, Kind::EndpointSlice) {
+            match model.endpoint_slices.get(&object.name) {
+                Some(slice) => self.services.set_endpoint_slice(slice),
+                None => self.services.remove_endpoint_slice(&object.name),
+            }
+        }
+        let services = self.services.take_changes();
+        Prepared { policy: self.policy.take_changes(), services, problems }
+    }
+
+    async fn prepare_workload(
+        &mut self,
+        model: &Model,
+        object: &ObjectRef,
+        problems: &mut Vec<Problem>,
+    ) {
+        let Some(workload) = model.workloads.get(&object.name) else {
+            self.endpoints.remove(&object.name, &self.programs).await;
+            self.services.remove_workload(&object.name);
+            let change = Change::RemoveEndpoint(object.name.clone());
+            self.change_policy(change, object, model, problems);
+            return;
+        };
+        self.endpoints.put(workload, &self.programs).await;
+        let Some(endpoint) = self.endpoints.find(&object.name) else { return };
+        let (addresses, state) = (endpoint.addresses.clone(), endpoint.state);
+        if state != State::Ready {
+            problems.push(Problem {
+                object: Some(object.clone()),
+                origin: Some(workload.origin.clone()),
+                message: endpoint.message.clone(),
+                refused: false,
+            });
+        }
+        let enforced = endpoint.interface.is_some();
+        self.services.set_workload(WorkloadInput {
+            name: object.name.clone(),
+            labels: workload.labels.clone(),
+            addresses: addresses.clone(),
+            ports: workload.ports.clone(),
+        });
+        let input = EndpointInput {
+            name: object.name.clone(),
+            labels: workload.labels.clone(),
+            addresses,
+            ports: workload.ports.clone(),
+            enforced,
+        };
+        self.change_policy(Change::SetEndpoint(input), object, model, problems);
+    }
+
+    fn change_policy(
+        &mut self,
+        change: Change,
+        object: &ObjectRef,
+        model: &Model,
+        problems: &mut Vec<Problem>,
+    ) {
+        if let Err(error) = self.policy.apply(change, &self.capacity) {
+            let origin = match object.kind {
+                Kind::NetworkPolicy => model.network_policies.get(&object.name).map(|p| &p.origin),
+                Kind::Workload => model.workloads.get(&object.name).map(|w| &w.origin),
+                _ => model.namespaces.get(&object.name).map(|n| &n.origin),
+            };
+            problems.push(Problem {
+                object: Some(object.clone()),
+                origin: origin.cloned(),
+                message: format!("{error}; raise --peers-max or --ports-max, or split the policy"),
+                refused: true,
+            });
+        }
+    }
+
+    /// Says which addresses are the node's own.
+    pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) -> Prepared {
+        self.policy.set_host_addresses(addresses);
+        Prepared {
+            policy: self.policy.take_changes(),
+            services: services::Changes::default(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Writes what was prepared into the kernel's maps.
+    ///
+    /// Between any two writes a packet meets either the old or the new state: what is new is there
+    /// before anything leads to it, and what is old goes after nothing does.
+    pub fn commit(&mut self, prepared: &Prepared) -> Result<()> {
+        if !self.adopted {
+            return self.adopt(&prepared.services);
+        }
+        let Prepared { policy, services, .. } = prepared;
+        self.tables.ports.insert_all(&policy.add_ports)?;
+        self.tables.peers.insert_all(&policy.add_peers)?;
+        self.tables.backends.insert_all(&services.add_backends)?;
+        self.tables.ring.insert_all(&services.add_ring)?;
+
+        let wanted = EndpointRows::wanted(&self.endpoints, |name| self.policy.endpoint(name));
+        let rows_set = self.rows.set(&self.tables.endpoints, &wanted)?;
+        self.tables.addresses.insert_all(&policy.set_addresses)?;
+        self.tables.services.insert_all(&services.set_services)?;
+
+        self.tables.services.remove_all(&services.remove_services)?;
+        self.tables.addresses.remove_all(&policy.remove_addresses)?;
+        let rows_gone = self.rows.prune(&self.tables.endpoints, &wanted)?;
+        if rows_set || rows_gone || changes_verdicts(policy) {
+            self.raise_epoch()?;
+        }
+        self.tables.peers.remove_all(&policy.remove_peers)?;
+        self.tables.ports.remove_all(&policy.remove_ports)?;
+        self.tables.backends.remove_all(&services.remove_backends)?;
+        Ok(())
+    }
+
+    /// The first commit: everything is compared with what the maps hold. (The services' compiler
+    /// has taken over the kernel's tables and gives differences from the start.)
+    fn adopt(&mut self, changes: &services::Changes) -> Result<()> {
+        let wanted = self.policy.tables();
+        let rows = EndpointRows::wanted(&self.endpoints, |name| self.policy.endpoint(name));
+        let Tables { ports, peers, addresses, .. } = &self.tables;
+        let ports_change = Difference::between(ports.entries()?, &wanted.ports);
+        let peers_change = Difference::between(peers.entries()?, &wanted.peers);
+        let addresses_change = Difference::between(addresses.entries()?, &wanted.addresses);
+
+        ports.insert_all(&ports_change.set)?;
+        peers.insert_all(&peers_change.set)?;
+        self.tables.backends.insert_all(&changes.add_backends)?;
+        self.tables.ring.insert_all(&changes.add_ring)?;
+        let rows_set = self.rows.set(&self.tables.endpoints, &rows)?;
+        addresses.insert_all(&addresses_change.set)?;
+        self.tables.services.insert_all(&changes.set_services)?;
+        self.tables.services.remove_all(&changes.remove_services)?;
+        addresses.remove_all(&addresses_change.remove)?;
+        let rows_gone = self.rows.prune(&self.tables.endpoints, &rows)?;
+        let changed = rows_set
+            || rows_gone
+            || !addresses_change.is_empty()
+            || !ports_change.is_empty()
+            || !peers_change.is_empty();
+        if changed {
+            self.raise_epoch()?;
+        }
+        self.tables.peers.remove_all(&peers_change.remove)?;
+        self.tables.ports.remove_all(&ports_change.remove)?;
+        self.tables.backends.remove_all(&changes.remove_backends)?;
+        tracing::info!(
+            ports = ports_change.len(),
+            peers = peers_change.len(),
+            addresses = addresses_change.len(),
+            services = changes.set_services.len() + changes.remove_services.len(),
+            "took over the kernel's tables; entries that differed"
+        );
+        self.adopted = true;
+        Ok(())
+    }
+
+    /// After the first commit: removes what an earlier agent made for workloads that are gone.
+    pub async fn remove_strays(&mut self) -> Result<Vec<String>> {
+        self.endpoints.remove_strays(&self.programs).await?;
+        Ok(self.policy.forget_unused())
+    }
+
+    fn raise_epoch(&mut self) -> Result<()> {
+        // 0 is the epoch of no entry.
+        self.settings.policy_epoch = self.settings.policy_epoch.checked_add(1).unwrap_or(1);
+        Ok(self.tables.state.insert(&0, &self.settings)?)
+    }
+
+    /// Workloads to be prepared again: not ready, or somewhere else than before.
+    pub fn stale_workloads(&self) -> BTreeSet<ObjectRef> {
+        let names = self.endpoints.stale().into_iter();
+        names.map(|name| ObjectRef { kind: Kind::Workload, name }).collect()
+    }
+
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter()
+    }
+
+    pub fn endpoint(&self, name: &ObjectName) -> Option<&Endpoint> {
+        self.endpoints.find(name)
+    }
+
+    pub fn leases(&self) -> &BTreeMap<ObjectName, Lease> {
+        self.endpoints.leases()
+    }
+
+    pub fn policy(&self) -> &Compiler {
+        &self.policy
+    }
+
+    /// For questions that settle outstanding work first.
+    pub fn policy_mut(&mut self) -> &mut Compiler {
+        &mut self.policy
+    }
+
+    pub fn services(&self) -> &services::Compiler {
+        &self.services
+    }
+
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    pub fn cgroup_root(&self) -> &std::path::Path {
+        self.endpoints.cgroup_root()
+    }
+
+    pub fn node(&self) -> &host::Netlink {
+        self.endpoints.node()
+    }
+
+    pub fn counters(&self) -> Result<Counters> {
+        Ok(Counters::read(&self.tables.metrics)?)
+    }
+
+    pub fn processes(&self) -> Result<Processes> {
+        Ok(Processes::open(&self.config.bpffs)?)
+    }
+
+    /// The reading end of the event ring.
+    pub fn events(&self) -> Result<AsyncRing> {
+        Ok(Ring::new(&self.tables.events)?.into_async()?)
+    }
+
+    /// Forgets connections that have been idle for too long at boot time `now_ns`.
+    pub fn collect_connections(&self, now_ns: u64) -> Result<Collected> {
+        Ok(conntrack::collect(&self.tables, &self.settings.timeouts, now_ns)?)
+    }
+
+    pub fn conntrack_capacity(&self) -> u32 {
+        self.tables.conntrack.map().layout().max_entries
+    }
+
+    /// How full the maps are that the agent fills.
+    pub fn fill(&mut self) -> Vec<MapFill> {
+        let policy = self.policy.sizes();
+        let services = self.services.used();
+        let fill = |name, entries, map: &Map| MapFill {
+            name,
+            entries,
+            capacity: map.layout().max_entries,
+        };
+        let tables = &self.tables;
+        vec![
+            fill(abi::maps::ENDPOINTS, self.rows.len(), tables.endpoints.map()),
+            fill(abi::maps::ADDRESSES, policy.addresses, tables.addresses.map()),
+            fill(abi::maps::PEERS, policy.peers, tables.peers.map()),
+            fill(abi::maps::PORTS, policy.ports, tables.ports.map()),
+            fill(abi::maps::SERVICES, services.services, tables.services.map()),
+            fill(abi::maps::RING, services.ring as usize, tables.ring.map()),
+            fill(abi::maps::BACKENDS, services.backends, tables.backends.map()),
+        ]
+    }
+}
+
+/// What a new `state` map holds.
+const NO_SETTINGS: Settings = Settings {
+    abi_version: 0,
+    policy_epoch: 0,
+    flags: 0,
+    flow_events_per_second: 0,
+    drop_events_per_second: 0,
+    timeouts: Timeouts::DEFAULT,
+    zero: 0,
+};
+
+fn of_kind(changed: &BTreeSet<ObjectRef>, kind: Kind) -> impl Iterator<Item = &ObjectRef> {
+    changed.iter().filter(move |object| object.kind == kind)
+}
+
+/// Whether flows that are under way have to be decided again.
+fn changes_verdicts(changes: &Changes) -> bool {
+    !(changes.add_peers.is_empty()
+        && changes.remove_peers.is_empty()
+        && changes.set_addresses.is_empty()
+        && changes.remove_addresses.is_empty())
+}

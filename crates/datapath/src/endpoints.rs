@@ -1,0 +1,319 @@
+//! Local endpoints: a workload's interface, addresses and programs, from wish to fact.
+
+use crate::place::locate;
+use crate::pool::Pool;
+use crate::programs::Programs;
+use crate::{Config, Result};
+use bpf_kernel::InterfaceHook;
+use host::cgroup::Root;
+use host::endpoint_link::{self, Attached, Spec, host_name};
+use host::{NetNamespace, Netlink};
+use ipnet::IpNet;
+use model::{AddressRequest, ObjectName, Place, Workload};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// MTU of interfaces that Skep makes.
+const MTU: u32 = 1500;
+
+/// What outlives a restart of the agent: an endpoint's number and addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub id: u32,
+    pub addresses: Vec<IpAddr>,
+}
+
+/// An endpoint as it is.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub id: u32,
+    pub workload: Workload,
+    pub state: State,
+    /// Why it isn't ready, or what it lacks.
+    pub message: String,
+    pub addresses: Vec<IpAddr>,
+    /// `None` for a workload in the node's own network, and before it is there.
+    pub interface: Option<Attached>,
+    pub cgroup: Option<PathBuf>,
+    /// Identity of its namespace, to see when another takes its place.
+    namespace: Option<host::netns::Identity>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// What it runs in is not there yet.
+    Waiting,
+    Ready,
+    /// Something failed; it is tried again.
+    Failed,
+}
+
+/// All endpoints of the node.
+#[derive(Debug)]
+pub struct Endpoints {
+    node: Netlink,
+    cgroups: Root,
+    pools: [Pool; 2],
+    leases: BTreeMap<ObjectName, Lease>,
+    endpoints: BTreeMap<ObjectName, Endpoint>,
+}
+
+impl Endpoints {
+    pub fn open(config: &Config, leases: BTreeMap<ObjectName, Lease>) -> Result<Self> {
+        let cgroups = match &config.cgroup_root {
+            Some(path) => Root::at(path),
+            None => Root::find()?,
+        };
+        let mut pools =
+            [Pool::new(IpNet::V4(config.pool_v4)), Pool::new(IpNet::V6(config.pool_v6))];
+        for (name, lease) in &leases {
+            for address in &lease.addresses {
+                if let Some(pool) = pools.iter_mut().find(|pool| pool.contains(address))
+                    && let Err(error) = pool.claim(*address, name)
+                {
+                    tracing::warn!(%name, %error, "a kept address is not to be had any more");
+                }
+            }
+        }
+        let node = Netlink::connect(&NetNamespace::current()?)?;
+        Ok(Endpoints { node, cgroups, pools, leases, endpoints: BTreeMap::new() })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.values()
+    }
+
+    pub fn find(&self, name: &ObjectName) -> Option<&Endpoint> {
+        self.endpoints.get(name)
+    }
+
+    pub fn leases(&self) -> &BTreeMap<ObjectName, Lease> {
+        &self.leases
+    }
+
+    pub fn node(&self) -> &Netlink {
+        &self.node
+    }
+
+    pub fn cgroup_root(&self) -> &std::path::Path {
+        self.cgroups.path()
+    }
+
+    /// Makes the workload's endpoint what the manifest says. Errors are in the endpoint's state:
+    /// whatever is wrong with one workload, the others go on.
+    pub async fn put(&mut self, workload: &Workload, programs: &Programs) {
+        let name = &workload.name;
+        let before = self.endpoints.remove(name);
+        let id = match self.lease(workload) {
+            Ok(id) => id,
+            Err(error) => {
+                let endpoint = Endpoint::unready(workload, 0, State::Failed, error.to_string());
+                self.endpoints.insert(name.clone(), endpoint);
+                return;
+            }
+        };
+        let endpoint = match locate(&workload.place, &self.cgroups).await {
+            Err(error) => Endpoint::unready(workload, id, State::Waiting, error.to_string()),
+            Ok(located) => match self.attach(workload, id, &located, programs).await {
+                Ok(endpoint) => endpoint,
+                Err(error) => Endpoint::unready(workload, id, State::Failed, error.to_string()),
+            },
+        };
+        if let Some(before) = before {
+            self.leave_behind(&before, &endpoint, programs).await;
+        }
+        self.endpoints.insert(name.clone(), endpoint);
+    }
+
+    /// Takes away what Skep made for the workload.
+    pub async fn remove(&mut self, name: &ObjectName, programs: &Programs) {
+        if let Some(endpoint) = self.endpoints.remove(name) {
+            let gone = Endpoint::unready(&endpoint.workload, 0, State::Waiting, String::new());
+            self.leave_behind(&endpoint, &gone, programs).await;
+        }
+        self.leases.remove(name);
+        self.pools.iter_mut().for_each(|pool| pool.release(name));
+    }
+
+    /// Workloads that have to be looked at again: those that aren't ready, and those whose
+    /// namespace or cgroup is another one now.
+    pub fn stale(&self) -> BTreeSet<ObjectName> {
+        let stale = self.endpoints.values().filter(|endpoint| {
+            endpoint.state != State::Ready
+                || endpoint.cgroup.as_ref().is_some_and(|path| !path.exists())
+                || match &endpoint.workload.place {
+                    Place::Netns { path, .. } => {
+                        NetNamespace::open(path).map(|found| found.identity()).ok()
+                            != endpoint.namespace
+                    }
+                    _ => false,
+                }
+        });
+        stale.map(|endpoint| endpoint.workload.name.clone()).collect()
+    }
+
+    /// Removes interfaces and links that an earlier agent made for workloads that are no more.
+    pub async fn remove_strays(&self, programs: &Programs) -> Result<()> {
+        let keys: BTreeSet<String> = self.endpoints.keys().map(key).collect();
+        for link in endpoint_link::made(&self.node).await? {
+            if !keys.contains(&link.name) {
+                tracing::info!(
+                    interface = link.name,
+                    "removing the interface of a former workload"
+                );
+                endpoint_link::remove(&self.node, &link.name).await?;
+            }
+        }
+        programs.detach_others(|key| keys.contains(key))?;
+        Ok(())
+    }
+
+    /// The workload's number, new or as before, with its addresses claimed.
+    fn lease(&mut self, workload: &Workload) -> std::result::Result<u32, crate::pool::PoolError> {
+        let name = &workload.name;
+        let id = match self.leases.get(name) {
+            Some(lease) => lease.id,
+            None => {
+                let taken: BTreeSet<u32> = self.leases.values().map(|lease| lease.id).collect();
+                (1..).find(|id| !taken.contains(id)).unwrap_or(u32::MAX)
+            }
+        };
+        let addresses = match (&workload.addresses, &workload.place) {
+            (AddressRequest::Fixed(addresses), _) => {
+                for address in addresses {
+                    self.claim_exclusively(*address, name)?;
+                }
+                addresses.clone()
+            }
+            (AddressRequest::Auto, Place::Cgroup { .. } | Place::SystemdUnit { .. }) => Vec::new(),
+            (AddressRequest::Auto, _) => {
+                let mut kept = match self.leases.get(name) {
+                    Some(lease) => lease.addresses.clone(),
+                    None => Vec::new(),
+                };
+                kept.retain(|address| self.pools.iter().any(|pool| pool.contains(address)));
+                for pool in &mut self.pools {
+                    if !kept.iter().any(|address| pool.contains(address)) {
+                        kept.push(pool.allocate(name)?);
+                    }
+                }
+                kept
+            }
+        };
+        self.leases.insert(name.clone(), Lease { id, addresses });
+        Ok(id)
+    }
+
+    fn claim_exclusively(
+        &mut self,
+        address: IpAddr,
+        name: &ObjectName,
+    ) -> std::result::Result<(), crate::pool::PoolError> {
+        if let Some((holder, _)) = self
+            .leases
+            .iter()
+            .find(|(other, lease)| *other != name && lease.addresses.contains(&address))
+        {
+            return Err(crate::pool::PoolError::Taken { address, holder: holder.clone() });
+        }
+        match self.pools.iter_mut().find(|pool| pool.contains(&address)) {
+            Some(pool) => pool.claim(address, name),
+            None => Ok(()),
+        }
+    }
+
+    async fn attach(
+        &self,
+        workload: &Workload,
+        id: u32,
+        located: &crate::place::Located,
+        programs: &Programs,
+    ) -> Result<Endpoint> {
+        let key = key(&workload.name);
+        let mut endpoint = Endpoint::unready(workload, id, State::Ready, String::new());
+        if let Some(namespace) = &located.namespace {
+            let lease = self.leases.get(&workload.name);
+            let spec = Spec {
+                namespace: namespace.clone(),
+                interface: workload.interface.clone(),
+                host_name: host_name(&workload.name.to_string()),
+                addresses: lease.map(|lease| lease.addresses.clone()).unwrap_or_default(),
+                mtu: MTU,
+            };
+            let attached = endpoint_link::ensure(&self.node, &spec).await?;
+            programs.attach_interface(&key, attached.host_index)?;
+            for change in &attached.changes {
+                tracing::info!(workload = %workload.name, "{change}");
+            }
+            endpoint.addresses = attached.addresses.clone();
+            endpoint.namespace = Some(namespace.identity());
+            endpoint.interface = Some(attached);
+        } else {
+            endpoint.message = "runs in the node's own network: no policy is enforced".to_owned();
+        }
+        if let Some(cgroup) = &located.cgroup {
+            programs.attach_cgroup(&key, cgroup)?;
+            endpoint.cgroup = Some(cgroup.clone());
+        } else {
+            endpoint.message =
+                "no cgroup: services are translated in packets, processes are not known".to_owned();
+        }
+        Ok(endpoint)
+    }
+
+    /// Removes what `before` had and `after` doesn't.
+    async fn leave_behind(&self, before: &Endpoint, after: &Endpoint, programs: &Programs) {
+        let key = key(&before.workload.name);
+        let mut errors = Vec::new();
+        if let Some(interface) = &before.interface
+            && after.interface.as_ref().map(|now| now.host_index) != Some(interface.host_index)
+        {
+            if after.interface.is_none()
+                && let Err(error) = programs.detach_interface(&key, interface.host_index)
+            {
+                errors.push(error.to_string());
+            }
+            if interface.origin == endpoint_link::Origin::Made
+                && after.interface.is_none()
+                && let Err(error) = endpoint_link::remove(&self.node, &interface.host_name).await
+            {
+                errors.push(error.to_string());
+            }
+        }
+        if before.cgroup.is_some()
+            && after.cgroup.is_none()
+            && let Err(error) = programs.detach_cgroup(&key)
+        {
+            errors.push(error.to_string());
+        }
+        for error in errors {
+            tracing::warn!(workload = %before.workload.name, error, "clean-up of an endpoint");
+        }
+    }
+}
+
+impl Endpoint {
+    fn unready(workload: &Workload, id: u32, state: State, message: String) -> Self {
+        Endpoint {
+            id,
+            workload: workload.clone(),
+            state,
+            message,
+            addresses: Vec::new(),
+            interface: None,
+            cgroup: None,
+            namespace: None,
+        }
+    }
+
+    /// How its programs are attached, as users know it.
+    pub fn attachment(&self, hook: InterfaceHook) -> String {
+        if self.interface.is_some() { hook.to_string() } else { String::new() }
+    }
+}
+
+/// Names a workload's pins: the same as its host-side interface, short and without slashes.
+fn key(name: &ObjectName) -> String {
+    host_name(&name.to_string())
+}

@@ -1,0 +1,154 @@
+//! The programs: loaded, pinned, put on interfaces and cgroups.
+
+use crate::{Config, Result};
+use abi::maps;
+use bpf_kernel::attach::{self, Attached, Direction, InterfaceHook};
+use bpf_kernel::{KernelOffsets, Loader, Program};
+use std::path::{Path, PathBuf};
+
+const FROM_ENDPOINT: &str = "from_endpoint";
+const TO_ENDPOINT: &str = "to_endpoint";
+
+/// Programs of object `sock`, each for the cgroup hook of its name.
+const SOCKET: [&str; 9] = [
+    "sock_create",
+    "connect4",
+    "connect6",
+    "sendmsg4",
+    "sendmsg6",
+    "recvmsg4",
+    "recvmsg6",
+    "getpeername4",
+    "getpeername6",
+];
+
+/// All programs of the node, loaded once and attached many times.
+#[derive(Debug)]
+pub struct Programs {
+    hook: InterfaceHook,
+    links: PathBuf,
+    from_endpoint: Program,
+    to_endpoint: Program,
+    socket: Vec<Program>,
+}
+
+impl Programs {
+    /// Loads both objects; maps that are pinned are used again, and so are pinned programs that
+    /// are the same.
+    pub fn load(config: &Config, hook: InterfaceHook) -> Result<Self> {
+        let offsets = KernelOffsets::of_this_kernel()?;
+        let loader = |object| {
+            let loader = Loader::new(object)
+                .pin_maps(config.bpffs.join("maps"))
+                .replace_mismatched(config.replace_maps)
+                .max_entries(maps::CONNTRACK, config.conntrack_max)
+                .max_entries(maps::PEERS, config.peers_max)
+                .max_entries(maps::PORTS, config.ports_max);
+            offsets
+                .constants()
+                .fold(loader, |loader, (name, offset)| loader.optional_global(name, &offset))
+        };
+        let pins = config.bpffs.join("programs");
+        let mut endpoint = loader("endpoint").load(objects::ENDPOINT)?;
+        let mut sock = loader("sock").load(objects::SOCK)?;
+        let program = |object: &mut bpf_kernel::Object, name: &str| {
+            keep_or_pin(object.take_program(name)?, &pins.join(name), config.replace_maps)
+        };
+        Ok(Programs {
+            hook,
+            links: config.bpffs.join("links"),
+            from_endpoint: program(&mut endpoint, FROM_ENDPOINT)?,
+            to_endpoint: program(&mut endpoint, TO_ENDPOINT)?,
+            socket: SOCKET.iter().map(|name| program(&mut sock, name)).collect::<Result<_>>()?,
+        })
+    }
+
+    pub fn hook(&self) -> InterfaceHook {
+        self.hook
+    }
+
+    /// Every program by name, with what it is.
+    pub fn all(&self) -> impl Iterator<Item = &Program> {
+        [&self.from_endpoint, &self.to_endpoint].into_iter().chain(&self.socket)
+    }
+
+    /// Puts both programs on the host side of an endpoint's interface.
+    ///
+    /// The way to the endpoint first: were it the other way round, the endpoint's first packets
+    /// could be answered past the policy.
+    pub fn attach_interface(&self, key: &str, ifindex: u32) -> Result<()> {
+        for (program, direction) in
+            [(&self.to_endpoint, Direction::Egress), (&self.from_endpoint, Direction::Ingress)]
+        {
+            let pin = self.interface_pin(key, direction);
+            let done = attach::attach_interface(self.hook, program, ifindex, direction, &pin)?;
+            note(done, program, key);
+        }
+        Ok(())
+    }
+
+    pub fn detach_interface(&self, key: &str, ifindex: u32) -> Result<()> {
+        for direction in [Direction::Ingress, Direction::Egress] {
+            let pin = self.interface_pin(key, direction);
+            attach::detach_interface(self.hook, ifindex, direction, &pin)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the socket programs on a workload's cgroup.
+    pub fn attach_cgroup(&self, key: &str, cgroup: &Path) -> Result<()> {
+        for program in &self.socket {
+            let pin = self.links.join(format!("{key}-{}", program.name()));
+            note(attach::attach_cgroup(program, cgroup, &pin)?, program, key);
+        }
+        Ok(())
+    }
+
+    pub fn detach_cgroup(&self, key: &str) -> Result<()> {
+        for program in &self.socket {
+            attach::detach_link(&self.links.join(format!("{key}-{}", program.name())))?;
+        }
+        Ok(())
+    }
+
+    /// Detaches every pinned link whose key `keep` doesn't want: what an earlier agent attached
+    /// for workloads that have gone meanwhile.
+    pub fn detach_others(&self, keep: impl Fn(&str) -> bool) -> Result<usize> {
+        let Ok(folder) = std::fs::read_dir(&self.links) else { return Ok(0) };
+        let mut detached = 0;
+        for entry in folder.flatten() {
+            let name = entry.file_name();
+            let Some((key, _)) = name.to_str().and_then(|name| name.rsplit_once('-')) else {
+                continue;
+            };
+            if !keep(key) {
+                attach::detach_link(&entry.path())?;
+                detached += 1;
+            }
+        }
+        Ok(detached)
+    }
+
+    fn interface_pin(&self, key: &str, direction: Direction) -> PathBuf {
+        self.links.join(format!("{key}-{direction}"))
+    }
+}
+
+/// The pinned program if it has the same instructions, so that a restart swaps nothing; otherwise
+/// the new one, pinned in its place. Programs that refer to replaced maps are never kept.
+fn keep_or_pin(new: Program, pin: &Path, replace: bool) -> Result<Program> {
+    if !replace
+        && let Some(pinned) = Program::open_if_pinned(pin)?
+        && pinned.info()?.tag == new.info()?.tag
+    {
+        return Ok(pinned.with_hook_of(&new));
+    }
+    new.pin(pin)?;
+    Ok(new)
+}
+
+fn note(done: Attached, program: &Program, key: &str) {
+    if done != Attached::Unchanged {
+        tracing::debug!(program = program.name(), workload = key, ?done, "attached");
+    }
+}

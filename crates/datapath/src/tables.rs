@@ -1,0 +1,51 @@
+//! The kernel's maps, typed.
+
+use abi::conntrack::{Connection, FlowKey, ServiceFlow, ServiceFlowKey};
+use abi::endpoint::{AddressInfo, AddressKey, Endpoint};
+use abi::metrics::Metric;
+use abi::policy::{PeerKey, PortKey, Rule};
+use abi::process::{Process, ProcessKey};
+use abi::service::{Backend, RingBlock, Service, ServiceKey};
+use abi::state::State;
+use abi::{Address, maps};
+use bpf_kernel::{Error, Map, PerCpu, Table};
+use std::path::Path;
+
+/// Every map that user space reads or writes, opened through its pin.
+#[derive(Debug)]
+pub struct Tables {
+    pub state: Table<u32, State>,
+    pub endpoints: Table<Address, Endpoint>,
+    pub addresses: Table<AddressKey, AddressInfo>,
+    pub peers: Table<PeerKey, u32>,
+    pub ports: Table<PortKey, Rule>,
+    pub services: Table<ServiceKey, Service>,
+    pub ring: Table<u32, RingBlock>,
+    pub backends: Table<u32, Backend>,
+    pub conntrack: Table<FlowKey, Connection>,
+    pub service_flows: Table<ServiceFlowKey, ServiceFlow>,
+    pub processes: Table<ProcessKey, Process>,
+    pub metrics: PerCpu<u32, Metric>,
+    pub events: Map,
+}
+
+impl Tables {
+    /// Opens the pins in `dir`; all are there once the objects have been loaded.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        Ok(Tables {
+            state: Table::open(&dir.join(maps::STATE))?,
+            endpoints: Table::open(&dir.join(maps::ENDPOINTS))?,
+            addresses: Table::open(&dir.join(maps::ADDRESSES))?,
+            peers: Table::open(&dir.join(maps::PEERS))?,
+            ports: Table::open(&dir.join(maps::PORTS))?,
+            services: Table::open(&dir.join(maps::SERVICES))?,
+            ring: Table::open(&dir.join(maps::RING))?,
+            backends: Table::open(&dir.join(maps::BACKENDS))?,
+            conntrack: Table::open(&dir.join(maps::CONNTRACK))?,
+            service_flows: Table::open(&dir.join(maps::SERVICE_FLOWS))?,
+            processes: Table::open(&dir.join(maps::PROCESSES))?,
+            metrics: PerCpu::open(&dir.join(maps::METRICS))?,
+            events: Map::open(&dir.join(maps::EVENTS))?,
+        })
+    }
+}
