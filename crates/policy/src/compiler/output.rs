@@ -88,8 +88,6 @@ impl Compiler {
     ///
     /// Entries of CIDR blocks that policies have stopped naming are removed one call later.
     pub fn take_changes(&mut self) -> Changes {
-        let leaving = std::mem::take(&mut self.fresh.leaving_blocks);
-        self.drop_blocks(leaving);
         self.settle();
         let mut changes = Changes::default();
         self.publish(&mut changes);
@@ -174,8 +172,11 @@ impl Compiler {
         forgotten
     }
 
-    /// Gives every subject the rule sets that its policies ask for.
+    /// Lets go of blocks that the change before has stopped using, and gives every subject the rule
+    /// sets that its policies ask for.
     pub(super) fn settle(&mut self) {
+        let leaving = std::mem::take(&mut self.fresh.leaving_blocks);
+        self.drop_blocks(leaving);
         for number in self.subjects.take_dirty() {
             for direction in Direction::ALL {
                 let id = match self.rule_set_key(number, direction) {

@@ -11,6 +11,8 @@ use std::net::IpAddr;
 #[derive(Clone, Default)]
 pub struct Kernel {
     pub tables: Tables,
+    /// Map `endpoints`: rule sets for ingress and egress by address.
+    rows: BTreeMap<IpAddr, (u32, u32)>,
     pub records: BTreeMap<String, String>,
 }
 
@@ -19,26 +21,11 @@ pub enum Write {
     AddPort(PortKey, Rule),
     AddPeer(PeerKey, u32),
     SetAddress(AddressKey, AddressInfo),
-    SetEndpoint(ObjectName, EndpointPolicy),
-    RemoveEndpoint(ObjectName),
+    SetRow(IpAddr, (u32, u32)),
+    RemoveRow(IpAddr),
     RemoveAddress(AddressKey),
     RemovePeer(PeerKey),
     RemovePort(PortKey),
-}
-
-/// The writes of a change in order.
-pub fn writes(changes: &Changes) -> Vec<Write> {
-    let c = changes.clone();
-    let mut writes = Vec::new();
-    writes.extend(c.add_ports.into_iter().map(|(key, value)| Write::AddPort(key, value)));
-    writes.extend(c.add_peers.into_iter().map(|(key, value)| Write::AddPeer(key, value)));
-    writes.extend(c.set_addresses.into_iter().map(|(key, value)| Write::SetAddress(key, value)));
-    writes.extend(c.set_endpoints.into_iter().map(|(key, value)| Write::SetEndpoint(key, value)));
-    writes.extend(c.remove_endpoints.into_iter().map(Write::RemoveEndpoint));
-    writes.extend(c.remove_addresses.into_iter().map(Write::RemoveAddress));
-    writes.extend(c.remove_peers.into_iter().map(Write::RemovePeer));
-    writes.extend(c.remove_ports.into_iter().map(Write::RemovePort));
-    writes
 }
 
 impl Kernel {
@@ -46,12 +33,41 @@ impl Kernel {
         for record in &changes.remember {
             self.records.insert(record.key.clone(), record.value.clone());
         }
-        for write in writes(changes) {
+        for write in self.writes(changes) {
             self.write(write);
         }
         for key in &changes.forget {
             self.records.remove(key);
         }
+    }
+
+    /// The writes of a change in order. What the change says of endpoints is noted at once; it
+    /// takes effect row by row.
+    pub fn writes(&mut self, changes: &Changes) -> Vec<Write> {
+        let c = changes.clone();
+        let endpoints: &mut BTreeMap<ObjectName, EndpointPolicy> = &mut self.tables.endpoints;
+        endpoints.extend(c.set_endpoints);
+        for name in &c.remove_endpoints {
+            assert!(endpoints.remove(name).is_some());
+        }
+        let rows: BTreeMap<IpAddr, (u32, u32)> = endpoints
+            .values()
+            .flat_map(|e| e.peers.keys().map(|address| (*address, (e.ingress, e.egress))))
+            .collect();
+        let gone: Vec<IpAddr> =
+            self.rows.keys().filter(|address| !rows.contains_key(address)).copied().collect();
+
+        let mut writes = Vec::new();
+        writes.extend(c.add_ports.into_iter().map(|(key, value)| Write::AddPort(key, value)));
+        writes.extend(c.add_peers.into_iter().map(|(key, value)| Write::AddPeer(key, value)));
+        writes
+            .extend(c.set_addresses.into_iter().map(|(key, value)| Write::SetAddress(key, value)));
+        writes.extend(rows.into_iter().map(|(address, row)| Write::SetRow(address, row)));
+        writes.extend(gone.into_iter().map(Write::RemoveRow));
+        writes.extend(c.remove_addresses.into_iter().map(Write::RemoveAddress));
+        writes.extend(c.remove_peers.into_iter().map(Write::RemovePeer));
+        writes.extend(c.remove_ports.into_iter().map(Write::RemovePort));
+        writes
     }
 
     pub fn write(&mut self, write: Write) {
@@ -66,8 +82,8 @@ impl Kernel {
                 assert!(old.is_none_or(|old| old == value), "peer entry rewritten: {key:?}");
             }
             Write::SetAddress(key, value) => drop(tables.addresses.insert(key, value)),
-            Write::SetEndpoint(key, value) => drop(tables.endpoints.insert(key, value)),
-            Write::RemoveEndpoint(key) => assert!(tables.endpoints.remove(&key).is_some()),
+            Write::SetRow(address, row) => drop(self.rows.insert(address, row)),
+            Write::RemoveRow(address) => assert!(self.rows.remove(&address).is_some()),
             Write::RemoveAddress(key) => assert!(tables.addresses.remove(&key).is_some()),
             Write::RemovePeer(key) => assert!(tables.peers.remove(&key).is_some(), "{key:?}"),
             Write::RemovePort(key) => assert!(tables.ports.remove(&key).is_some(), "{key:?}"),
@@ -87,12 +103,8 @@ impl Kernel {
         protocol: u8,
         port: u16,
     ) -> bool {
-        let Some(endpoint) =
-            self.tables.endpoints.values().find(|endpoint| endpoint.peers.contains_key(&subject))
-        else {
-            return true;
-        };
-        let rule_set = if ingress { endpoint.ingress } else { endpoint.egress };
+        let Some(&(to, from)) = self.rows.get(&subject) else { return true };
+        let rule_set = if ingress { to } else { from };
         let peer = self.address(peer);
         if rule_set == UNRESTRICTED || peer.identity == abi::identity::HOST {
             return true;
