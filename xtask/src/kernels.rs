@@ -2,7 +2,7 @@
 //!
 //! Each kernel is Debian's, unpacked into the cache and never installed. It boots an initramfs whose
 //! only process is `crates/kernel-guest`, which loads the objects and tells what this kernel makes of
-//! them. Delete the cache folder to get newer kernels.
+//! them. Delete the cache folder to get newer kernels; SKEP_VERBOSE=1 shows every check.
 
 mod debian;
 mod guest;

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use bpf_kernel::mount;
+use bpf_kernel::{mount, privilege};
 use nix::{
     sched::{CloneFlags, unshare},
     unistd::{Uid, gettid},
@@ -25,6 +25,10 @@ impl Host {
             eprintln!("skipped: needs root");
             return None;
         }
+        if let Err(error) = privilege::check() {
+            eprintln!("skipped: {error}");
+            return None;
+        }
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace of our own");
         run("ip link set lo up");
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -36,19 +40,22 @@ impl Host {
         self.folder.path().join("bpf")
     }
 
-    /// A fresh cgroup of version 2.
-    pub fn cgroup(&mut self) -> PathBuf {
+    /// A fresh cgroup of version 2; `None`, with a printed reason, where there is none.
+    pub fn cgroup(&mut self) -> Option<PathBuf> {
         let mounts = fs::read_to_string("/proc/mounts").expect("the mount table");
         let root = mounts
             .lines()
             .map(|line| line.split(' ').collect::<Vec<_>>())
             .find(|fields| fields[2] == "cgroup2")
-            .map(|fields| PathBuf::from(fields[1]))
-            .expect("a cgroup2 mount");
+            .map(|fields| PathBuf::from(fields[1]));
+        let Some(root) = root else {
+            eprintln!("skipped: cgroup2 is not mounted");
+            return None;
+        };
         let path = root.join(format!("bpf-kernel-test-{}", gettid()));
         fs::create_dir(&path).expect("a cgroup");
         self.cgroup = Some(path.clone());
-        path
+        Some(path)
     }
 }
 

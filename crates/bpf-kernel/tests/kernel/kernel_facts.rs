@@ -83,15 +83,6 @@ fn features_are_found_by_trying() {
     ] {
         assert!(features.has(feature), "{features}");
     }
-    // A feature is there exactly from the kernel on that is said to have brought it.
-    let version = |text: &str| {
-        let mut parts = text.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-        (parts.next().unwrap(), parts.next().unwrap())
-    };
-    for (feature, available) in features.list() {
-        let expected = version(&features.release) >= version(feature.description().since);
-        assert_eq!(available, expected, "{feature:?}\n{features}");
-    }
     let tcx = features.has(Feature::Tcx);
     assert_eq!(features.interface_hook() == InterfaceHook::Tcx, tcx);
     assert_eq!(features.list().count(), probe::ALL.len());
