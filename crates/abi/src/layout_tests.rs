@@ -30,10 +30,10 @@ fn layouts_are_as_reviewed() {
         RingBlock { backends }
         Backend { address, port, protocol, zero }
         SocketTranslationKey { cookie, backend, port, protocol, zero }
-        SocketTranslation { address, port, zero, service }
+        SocketTranslation { address, port, zero, service, backend }
         ProcessKey { start_ns, pid, zero }
         Process { parent, cgroup_id, exec_id, uid, binary_len, comm, binary }
-        SocketOwner { process, vip, vip_port, zero, service }
+        SocketOwner { process, vip, vip_port, zero, service, backend, zero2 }
         FlowKey { low, high, low_port, high_port, protocol, zero }
         Connection {
             created_ns, last_seen_ns, original, reply, initiator, responder, vip, vip_port, flags,

@@ -58,6 +58,21 @@ pub struct SocketOwner {
     pub zero: u16,
     /// Service that was translated, or 0.
     pub service: u32,
+    /// Backend it was translated to.
+    pub backend: u32,
+    pub zero2: u32,
 }
 
-const _: () = assert!(size_of::<SocketOwner>() == 40);
+const _: () = assert!(size_of::<SocketOwner>() == 48);
+
+impl SocketOwner {
+    pub const NONE: SocketOwner = SocketOwner {
+        process: ProcessKey::NONE,
+        vip: Address::NONE,
+        vip_port: Port::NONE,
+        zero: 0,
+        service: 0,
+        backend: 0,
+        zero2: 0,
+    };
+}

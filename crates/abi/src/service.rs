@@ -89,6 +89,7 @@ pub struct SocketTranslation {
     pub port: Port,
     pub zero: u16,
     pub service: u32,
+    pub backend: u32,
 }
 
-const _: () = assert!(size_of::<SocketTranslation>() == 24);
+const _: () = assert!(size_of::<SocketTranslation>() == 28);

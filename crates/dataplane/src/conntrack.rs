@@ -23,6 +23,10 @@ pub struct Count {
 }
 
 impl Count {
+    const fn none() -> Self {
+        Count { packets: Cell::new(0), bytes: Cell::new(0) }
+    }
+
     #[inline(always)]
     fn add(&self, bytes: u32) {
         self.packets.set(self.packets.get() + 1);
@@ -57,13 +61,11 @@ macro_rules! entry {
     };
 }
 
-const NO_COUNT: Count = Count { packets: Cell::new(0), bytes: Cell::new(0) };
-
 entry! {
     created_ns: Cell<u64> = Cell::new(0),
     last_seen_ns: Cell<u64> = Cell::new(0),
-    original: Count = NO_COUNT,
-    reply: Count = NO_COUNT,
+    original: Count = Count::none(),
+    reply: Count = Count::none(),
     initiator: Cell<ProcessKey> = Cell::new(ProcessKey::NONE),
     responder: Cell<ProcessKey> = Cell::new(ProcessKey::NONE),
     vip: Cell<Address> = Cell::new(Address::NONE),

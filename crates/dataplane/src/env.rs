@@ -64,4 +64,5 @@ pub struct Owner {
     pub vip: Address,
     pub vip_port: abi::Port,
     pub service: u32,
+    pub backend: u32,
 }

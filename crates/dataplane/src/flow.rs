@@ -79,7 +79,8 @@ pub fn tuple_of(key: &FlowKey, from_high: bool, into: &mut Tuple) {
 /// A hash that is the same on every node and after every restart, for rings.
 #[inline(always)]
 pub fn hash(tuple: &Tuple) -> u32 {
-    let ports = u32::from(tuple.source_port.number()) << 16 | u32::from(tuple.destination_port.number());
+    let ports =
+        u32::from(tuple.source_port.number()) << 16 | u32::from(tuple.destination_port.number());
     let mut hash = u32::from(tuple.protocol);
     hash = mix_address(hash, &tuple.source);
     hash = mix_address(hash, &tuple.destination);

@@ -16,23 +16,23 @@
 //! An ICMP error is a packet of the flow it is about: it needs a known flow, changes nothing in it,
 //! and is translated as a packet of that flow would be.
 
+mod translation;
+mod verdict;
+
 use crate::conntrack::Entry;
 use crate::env::Env;
-use crate::event::{self, Report};
 use crate::flow::{self, Tuple};
 use crate::packet::Packet;
 use crate::parse::{self, Kind, Parsed};
-use crate::policy::{self, Denial};
-use crate::{fragment, rewrite, service};
-use abi::conntrack::{FlowKey, ServiceFlow, ServiceFlowKey, conn_flags};
+use crate::policy;
+use crate::{fragment, rewrite};
+use abi::conntrack::{FlowKey, ServiceFlow, ServiceFlowKey};
 use abi::drop_reason::DropReason;
 use abi::endpoint::{Endpoint, flags};
 use abi::event::{Direction, FlowKind};
-use abi::service::{HAIRPIN_V4, HAIRPIN_V6, ServiceKey};
 use abi::state::{MARK_DECIDED, State, state_flags};
 use abi::{Address, Port, metrics};
 use wire::ip::protocol;
-use wire::transport::tcp_flags;
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +160,7 @@ pub fn from_endpoint<E: Env, P: Packet>(
     if let Err(reason) = fragment::resolve(env, &mut way.scratch.parsed) {
         return way.finish(Outcome::refuse(reason));
     }
-    let outcome = way.from_endpoint();
+    let outcome = way.sent_by_endpoint();
     way.finish(outcome)
 }
 
@@ -183,13 +183,13 @@ pub fn to_endpoint<E: Env, P: Packet>(env: &E, packet: &mut P, scratch: &mut Scr
     if let Err(reason) = fragment::resolve(env, &mut way.scratch.parsed) {
         return way.finish(Outcome::refuse(reason));
     }
-    let outcome = way.to_endpoint();
+    let outcome = way.sent_to_endpoint();
     way.finish(outcome)
 }
 
 impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     #[inline(always)]
-    fn from_endpoint(&mut self) -> Outcome {
+    fn sent_by_endpoint(&mut self) -> Outcome {
         let env = self.env;
         self.from_high = flow::canonical(&self.scratch.parsed.tuple, &mut self.scratch.key);
         if let Some(entry) = env.connection(&self.scratch.key)
@@ -213,7 +213,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     }
 
     #[inline(always)]
-    fn to_endpoint(&mut self) -> Outcome {
+    fn sent_to_endpoint(&mut self) -> Outcome {
         let env = self.env;
         self.from_high = flow::canonical(&self.scratch.parsed.tuple, &mut self.scratch.key);
         if let Some(entry) = env.connection(&self.scratch.key)
@@ -315,218 +315,6 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         self.deliver(true)
     }
 
-    /// The live entry of the translated tuple, if it belongs to the service in the packet's tuple.
-    #[inline(always)]
-    fn flow_of_service(&mut self) -> Option<E::Held<'a, Entry>> {
-        let env = self.env;
-        self.from_high = flow::canonical(&self.scratch.translated, &mut self.scratch.key);
-        let entry = env.connection(&self.scratch.key)?;
-        let tuple = &self.scratch.parsed.tuple;
-        let same = !entry.is_reply(self.from_high)
-            && entry.is_translated()
-            && entry.vip.get() == tuple.destination
-            && entry.vip_port.get() == tuple.destination_port;
-        (same && self.is_live(&entry)).then_some(entry)
-    }
-
-    /// Looks the destination up as a service. If it is one, writes the translated tuple and what
-    /// the new entry says of it.
-    #[inline(always)]
-    fn choose_backend(&mut self) -> Chosen {
-        let tuple = &self.scratch.parsed.tuple;
-        let key = ServiceKey {
-            address: tuple.destination,
-            port: tuple.destination_port,
-            protocol: tuple.protocol,
-            zero: 0,
-        };
-        let Some(found) = self.env.service(&key) else { return Chosen::NotAService };
-        let Some(choice) = service::choose(self.env, &found, flow::hash(tuple)) else {
-            return Chosen::NoBackend;
-        };
-        let entry = &self.scratch.entry;
-        entry.vip.set(key.address);
-        entry.vip_port.set(key.port);
-        entry.service.set(found.id);
-        entry.backend.set(choice.backend);
-        self.scratch.service_flow = ServiceFlow {
-            last_seen_ns: self.now,
-            backend: choice.backend,
-            service: found.id,
-            address: choice.address,
-            port: choice.port,
-            zero: [0; 6],
-        };
-        if self.translate_to(choice.address, choice.port) {
-            self.scratch.entry.set(conn_flags::HAIRPIN);
-        }
-        Chosen::Backend
-    }
-
-    #[inline(always)]
-    fn remember_backend(&self) {
-        self.env.insert_service_flow(&self.scratch.parsed.tuple, &self.scratch.service_flow);
-    }
-
-    /// Writes the tuple of a packet to a service as its backend sees it. True if the backend is the
-    /// sender itself, which then sees the hairpin address as the source.
-    #[inline(always)]
-    fn translate_to(&mut self, address: Address, port: Port) -> bool {
-        let from = &self.scratch.parsed.tuple;
-        let hairpin = from.source == address;
-        let source = match (hairpin, address.is_v4()) {
-            (false, _) => from.source,
-            (true, true) => HAIRPIN_V4,
-            (true, false) => HAIRPIN_V6,
-        };
-        self.scratch.translated = Tuple {
-            source,
-            destination: address,
-            source_port: from.source_port,
-            destination_port: port,
-            protocol: from.protocol,
-            zero: [0; 3],
-        };
-        hairpin
-    }
-
-    /// Writes the tuple of a backend's packet as the service's client expects it.
-    #[inline(always)]
-    fn translate_reply(&mut self, entry: &Entry) {
-        let from = &self.scratch.parsed.tuple;
-        let hairpin = entry.has(conn_flags::HAIRPIN);
-        self.scratch.translated = Tuple {
-            source: entry.vip.get(),
-            destination: if hairpin { from.source } else { from.destination },
-            source_port: entry.vip_port.get(),
-            destination_port: from.destination_port,
-            protocol: from.protocol,
-            zero: [0; 3],
-        };
-    }
-
-    /// Gives the flow's verdict to a packet and accounts for it. False if the packet is denied.
-    #[inline(always)]
-    fn follow(&mut self, entry: &Entry, is_reply: bool) -> bool {
-        if entry.epoch.get() != self.state.policy_epoch {
-            self.decide_again(entry, is_reply);
-        }
-        if entry.denied.get() != 0 {
-            self.deny_known(entry, is_reply);
-            return false;
-        }
-        let parsed = &self.scratch.parsed;
-        if parsed.is_error {
-            return true;
-        }
-        let tcp = parsed.tcp;
-        let is_tcp = parsed.tuple.protocol == protocol::TCP;
-        entry.update(is_reply, parsed.length, self.now);
-        if is_reply && !entry.has(conn_flags::REPLY_SEEN) {
-            self.first_reply(entry);
-        }
-        if is_tcp && entry.follow(tcp, is_reply) && !entry.has(conn_flags::END_REPORTED) {
-            self.end(entry, is_reply);
-        }
-        true
-    }
-
-    #[inline(never)]
-    fn first_reply(&mut self, entry: &Entry) {
-        entry.set(conn_flags::REPLY_SEEN);
-        if let Some(owner) = self.packet.owner() {
-            entry.responder.set(owner.process);
-        }
-        self.report_known(entry, FlowKind::Reply, true);
-    }
-
-    #[inline(never)]
-    fn end(&mut self, entry: &Entry, is_reply: bool) {
-        entry.set(conn_flags::END_REPORTED);
-        self.report_known(entry, FlowKind::End, is_reply);
-    }
-
-    /// The policy has changed since the flow's verdict.
-    #[inline(never)]
-    fn decide_again(&mut self, entry: &Entry, is_reply: bool) {
-        let env = self.env;
-        env.count(metrics::REVALIDATED, 0);
-        self.write_original(entry);
-        let before = entry.denied.get();
-        match policy::decide(env, &self.scratch.original, entry) {
-            None => entry.denied.set(0),
-            Some(Denial { reason, direction }) => {
-                entry.denied.set(reason as u8);
-                entry.denied_direction.set(direction as u8);
-            }
-        }
-        entry.epoch.set(self.state.policy_epoch);
-        if before == 0 && entry.denied.get() != 0 {
-            self.report_known(entry, FlowKind::Cut, is_reply);
-        }
-    }
-
-    #[inline(never)]
-    fn deny_known(&mut self, entry: &Entry, is_reply: bool) {
-        self.env.count(u32::from(entry.denied.get()), self.scratch.parsed.length);
-        self.report_known(entry, FlowKind::Drop, is_reply);
-    }
-
-    /// Decides a new flow and enters it. False if it is denied.
-    #[inline(never)]
-    fn create(&mut self, translated: bool) -> bool {
-        let env = self.env;
-        let Scratch { parsed, translated: to, original, entry, .. } = &mut *self.scratch;
-        *original = if translated { *to } else { parsed.tuple };
-        entry.created_ns.set(self.now);
-        entry.last_seen_ns.set(self.now);
-        entry.epoch.set(self.state.policy_epoch);
-        entry.icmp_type.set(parsed.icmp_type);
-        if self.from_high {
-            entry.set(conn_flags::FROM_HIGH);
-        }
-        if let Some(owner) = self.packet.owner() {
-            entry.initiator.set(owner.process);
-            if !translated && !owner.vip.is_none() {
-                entry.vip.set(owner.vip);
-                entry.vip_port.set(owner.vip_port);
-                entry.service.set(owner.service);
-                entry.set(conn_flags::SOCKET_TRANSLATED);
-            }
-        }
-        if let Some(Denial { reason, direction }) = policy::decide(env, original, entry) {
-            self.report_new(FlowKind::Drop, reason as u8, direction);
-            return false;
-        }
-        if parsed.tuple.protocol == protocol::TCP {
-            if parsed.tcp & tcp_flags::RST != 0 {
-                // The end of something that is forgotten: nothing begins with it.
-                return true;
-            }
-            entry.open(parsed.tcp);
-        }
-        entry.update(false, parsed.length, self.now);
-        self.replace();
-        if !env.insert_connection(&self.scratch.key, &self.scratch.entry) {
-            self.report_new(FlowKind::Drop, DropReason::ConntrackFull as u8, Direction::None);
-            return false;
-        }
-        env.count(metrics::CONNECTIONS, self.scratch.parsed.length);
-        self.report_new(FlowKind::Start, 0, Direction::None);
-        true
-    }
-
-    /// Reports the end of an old connection whose tuple is used anew.
-    #[inline(always)]
-    fn replace(&mut self) {
-        let env = self.env;
-        let Some(old) = env.connection(&self.scratch.key) else { return };
-        env.count(metrics::CONNECTIONS_REPLACED, 0);
-        if !old.has(conn_flags::END_REPORTED) {
-            self.report_known(&old, FlowKind::End, false);
-        }
-    }
-
     #[inline(always)]
     fn deliver(&mut self, translated: bool) -> Outcome {
         let env = self.env;
@@ -568,11 +356,21 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             && endpoint.flags & flags::REDIRECT_PEER != 0
     }
 
-    /// False if the packet could not be rewritten.
+    /// Drops a packet that has no flow, or whose flow it must not touch.
     #[inline(never)]
-    fn translate(&mut self) -> bool {
-        self.env.count(metrics::PACKET_TRANSLATED, self.scratch.parsed.length);
-        rewrite::translate(self.packet, &self.scratch.parsed, &self.scratch.translated).is_ok()
+    fn refuse(&mut self, reason: u8) {
+        let Scratch { parsed, original, entry, .. } = &mut *self.scratch;
+        *original = parsed.tuple;
+        *entry = Entry::empty();
+        policy::identify(self.env, original, entry);
+        if reason == DropReason::NoBackend as u8 {
+            entry.vip.set(original.destination);
+            entry.vip_port.set(original.destination_port);
+            if let Some(found) = self.env.service(&translation::service_key(original)) {
+                entry.service.set(found.id);
+            }
+        }
+        self.report_new(FlowKind::Drop, reason, Direction::None);
     }
 
     #[inline(always)]
@@ -589,56 +387,5 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             }
             _ => Decision::Drop,
         }
-    }
-
-    /// Drops a packet that has no flow, or whose flow it must not touch.
-    #[inline(never)]
-    fn refuse(&mut self, reason: u8) {
-        let Scratch { parsed, original, entry, .. } = &mut *self.scratch;
-        *original = parsed.tuple;
-        *entry = Entry::empty();
-        policy::identify(self.env, original, entry);
-        self.report_new(FlowKind::Drop, reason, Direction::None);
-    }
-
-    #[inline(always)]
-    fn write_original(&mut self, entry: &Entry) {
-        let Scratch { original, key, .. } = &mut *self.scratch;
-        flow::tuple_of(key, entry.has(conn_flags::FROM_HIGH), original);
-    }
-
-    /// An event about a flow in the map.
-    #[inline(always)]
-    fn report_known(&mut self, entry: &Entry, kind: FlowKind, is_reply: bool) {
-        self.write_original(entry);
-        let denied = matches!(kind, FlowKind::Drop | FlowKind::Cut);
-        let what = Report {
-            kind,
-            reason: if denied { entry.denied.get() } else { 0 },
-            direction: if denied { entry.denied_direction.get() } else { 0 },
-            is_reply,
-            ifindex: self.packet.ifindex(),
-            now: self.now,
-        };
-        let Scratch { parsed, original, .. } = &*self.scratch;
-        event::report(self.env, self.state, what, parsed, original, entry);
-    }
-
-    /// An event about a flow that is in the scratch only.
-    #[inline(always)]
-    fn report_new(&mut self, kind: FlowKind, reason: u8, direction: Direction) {
-        if reason != 0 {
-            self.env.count(u32::from(reason), self.scratch.parsed.length);
-        }
-        let what = Report {
-            kind,
-            reason,
-            direction: direction as u8,
-            is_reply: false,
-            ifindex: self.packet.ifindex(),
-            now: self.now,
-        };
-        let Scratch { parsed, original, entry, .. } = &*self.scratch;
-        event::report(self.env, self.state, what, parsed, original, entry);
     }
 }

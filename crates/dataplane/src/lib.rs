@@ -18,6 +18,8 @@ pub mod flow;
 pub mod forward;
 pub mod fragment;
 pub mod limit;
+#[cfg(any(test, feature = "std"))]
+pub mod memory;
 pub mod packet;
 pub mod parse;
 pub mod policy;
@@ -28,3 +30,6 @@ pub mod socket;
 pub use env::Env;
 pub use forward::{Decision, Scratch, from_endpoint, to_endpoint};
 pub use packet::Packet;
+
+#[cfg(test)]
+mod tests;

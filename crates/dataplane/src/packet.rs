@@ -1,6 +1,7 @@
 //! How decisions read and rewrite a packet.
 
 use crate::env::Owner;
+use crate::flow::Tuple;
 use abi::Address;
 use zerocopy::FromBytes;
 
@@ -19,8 +20,9 @@ pub trait Packet {
     /// Reads a header anywhere.
     fn read<T: FromBytes + Copy>(&self, offset: u32) -> Option<T>;
 
-    /// The local socket that sent the packet, if there is one and it is known.
-    fn owner(&self) -> Option<Owner>;
+    /// The local socket that sent the packet, if there is one and it is known. `tuple` is that of
+    /// the packet: an unconnected socket knows by destination what it asked for.
+    fn owner(&self, tuple: &Tuple) -> Option<Owner>;
 
     fn set_macs(&mut self, destination: [u8; 6], source: [u8; 6]) -> Result<(), RewriteFailed>;
     fn store_byte(&mut self, offset: u32, value: u8) -> Result<(), RewriteFailed>;

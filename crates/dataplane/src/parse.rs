@@ -143,10 +143,7 @@ fn tagged(packet: &impl Packet, into: &mut Parsed) -> Result<Kind, DropReason> {
 }
 
 #[inline(always)]
-fn ipv4<const OFFSET: usize>(
-    packet: &impl Packet,
-    into: &mut Parsed,
-) -> Result<Kind, DropReason> {
+fn ipv4<const OFFSET: usize>(packet: &impl Packet, into: &mut Parsed) -> Result<Kind, DropReason> {
     let ip = packet.head::<Ipv4, OFFSET>().ok_or(DropReason::Malformed)?;
     let header = ip.header_length();
     if ip.version() != 4 || header < ipv4::LEN as u32 {
@@ -169,10 +166,7 @@ fn ipv4<const OFFSET: usize>(
 }
 
 #[inline(always)]
-fn ipv6<const OFFSET: usize>(
-    packet: &impl Packet,
-    into: &mut Parsed,
-) -> Result<Kind, DropReason> {
+fn ipv6<const OFFSET: usize>(packet: &impl Packet, into: &mut Parsed) -> Result<Kind, DropReason> {
     let ip = packet.head::<Ipv6, OFFSET>().ok_or(DropReason::Malformed)?;
     if ip.version() != 6 {
         return Err(DropReason::Malformed);
@@ -362,6 +356,10 @@ fn embedded_v6(packet: &impl Packet, into: &mut Parsed) -> Result<(), DropReason
 #[inline(always)]
 fn embedded_ports(packet: &impl Packet, into: &mut Parsed) -> Result<(), DropReason> {
     into.is_error = true;
+    if into.tuple.destination != into.destination {
+        // Sent to another than the one whose packet it speaks of.
+        return Err(DropReason::UnrelatedError);
+    }
     match into.tuple.protocol {
         protocol::TCP | protocol::UDP | protocol::SCTP => {
             let ports: Ports = packet.read(into.inner_transport).ok_or(DropReason::Malformed)?;

@@ -48,17 +48,14 @@ fn translate_error(
 ) -> Result<(), RewriteFailed> {
     let from = &parsed.tuple;
     // ICMPv6 sums the addresses of the packet it is in, ICMP doesn't.
-    let checksum = Checksum {
-        offset: parsed.transport + icmp::CHECKSUM,
-        pseudo: true,
-        zero_is_none: false,
-    };
+    let checksum =
+        Checksum { offset: parsed.transport + icmp::CHECKSUM, pseudo: true, zero_is_none: false };
     let outer = parsed.is_v6.then_some(checksum);
     if parsed.source == from.source && from.source != to.source {
         let at = Field::new(parsed.is_v6, parsed.network, Side::Source);
         replace_address(packet, at, &from.source, &to.source, outer)?;
     }
-    if parsed.destination == from.destination && from.destination != to.destination {
+    if from.destination != to.destination {
         let at = Field::new(parsed.is_v6, parsed.network, Side::Destination);
         replace_address(packet, at, &from.destination, &to.destination, outer)?;
     }

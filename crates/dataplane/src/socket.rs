@@ -12,9 +12,7 @@
 use crate::env::Env;
 use crate::flow;
 use crate::service::{self, Choice};
-use abi::service::{
-    Service, ServiceKey, SocketTranslation, SocketTranslationKey, service_flags,
-};
+use abi::service::{Service, ServiceKey, SocketTranslation, SocketTranslationKey, service_flags};
 use abi::{Address, Port, metrics};
 use wire::ip::protocol;
 
@@ -30,6 +28,7 @@ pub struct Peer {
 pub struct Asked {
     pub vip: Peer,
     pub service: u32,
+    pub backend: u32,
 }
 
 /// The socket that a program makes a call with.
@@ -54,7 +53,7 @@ pub fn connect(env: &impl Env, socket: &mut impl Socket) {
         socket.remember(None);
         return;
     };
-    socket.remember(Some(Asked { vip: peer, service: found.id }));
+    socket.remember(Some(Asked { vip: peer, service: found.id, backend: choice.backend }));
     translate(env, socket, peer, &found, &choice);
 }
 
@@ -115,6 +114,7 @@ fn translate(
             port: peer.port,
             zero: 0,
             service: found.id,
+            backend: choice.backend,
         };
         socket.remember_translation(&key, &value);
     }

@@ -10,6 +10,8 @@
 #![no_std]
 
 pub mod arp;
+#[cfg(any(test, feature = "std"))]
+pub mod build;
 pub mod checksum;
 pub mod ethernet;
 pub mod icmp;

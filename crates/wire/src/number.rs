@@ -1,5 +1,7 @@
 //! Numbers in network order, aligned as the machine likes them.
 
+#![allow(missing_debug_implementations, reason = "zerocopy's derives make helper types")]
+
 use core::fmt;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -4,9 +4,7 @@
 //! getters hand out plain references to what other CPUs write.
 
 use aya_ebpf::bindings::bpf_map_type as kind;
-use aya_ebpf::helpers::{
-    bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem,
-};
+use aya_ebpf::helpers::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
 use core::ffi::c_void;
 use core::ptr;
 

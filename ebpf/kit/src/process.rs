@@ -7,12 +7,9 @@ use crate::map::Hash;
 use crate::maps;
 use crate::task::{self, Pointer};
 use abi::process::{BINARY_LEN, COMM_LEN, Process, ProcessKey, SocketOwner};
-use abi::{Address, Port};
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
-use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_current_task, bpf_sk_storage_get,
-};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_task, bpf_sk_storage_get};
 use core::ptr;
 
 /// Directories and mounts on the way of a binary that are looked at. A longer path loses its
@@ -68,13 +65,7 @@ pub unsafe fn own(socket: *mut bpf_sock) {
     // SAFETY: the helper has no preconditions.
     let task = Pointer(unsafe { bpf_get_current_task() });
     let Some(key) = key(task) else { return };
-    let owner = SocketOwner {
-        process: key,
-        vip: Address::NONE,
-        vip_port: Port::NONE,
-        zero: 0,
-        service: 0,
-    };
+    let owner = SocketOwner { process: key, ..SocketOwner::NONE };
     // SAFETY: the caller's socket, and a map of socket storage with values of that type.
     unsafe {
         bpf_sk_storage_get(

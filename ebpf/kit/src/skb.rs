@@ -3,17 +3,20 @@
 use crate::maps;
 use abi::Address;
 use abi::process::SocketOwner;
+use abi::service::{SocketTranslation, SocketTranslationKey};
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
-    bpf_csum_diff, bpf_csum_update, bpf_get_listener_sock, bpf_l3_csum_replace,
-    bpf_l4_csum_replace, bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_load_bytes,
-    bpf_skb_pull_data, bpf_skb_store_bytes,
+    bpf_csum_diff, bpf_csum_update, bpf_get_listener_sock, bpf_get_socket_cookie,
+    bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_sk_fullsock, bpf_sk_storage_get,
+    bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
 };
 use core::ffi::{c_long, c_void};
 use core::mem::MaybeUninit;
 use core::ptr;
 use dataplane::env::Owner;
+use dataplane::flow::Tuple;
 use dataplane::packet::{Checksum, Packet, RewriteFailed, Size};
+use wire::ip::protocol;
 use zerocopy::FromBytes;
 
 /// Headers up to here are read in place: Ethernet, one VLAN tag, IPv6.
@@ -121,7 +124,7 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn owner(&self) -> Option<Owner> {
+    fn owner(&self, tuple: &Tuple) -> Option<Owner> {
         let socket = field!(self, __bindgen_anon_2.sk);
         if socket.is_null() {
             return None;
@@ -145,8 +148,22 @@ impl Packet for Skb {
             return None;
         }
         // SAFETY: not null, so it is the socket's value in that map.
-        let SocketOwner { process, vip, vip_port, service, .. } = unsafe { *owner };
-        Some(Owner { process, vip, vip_port, service })
+        let SocketOwner { process, vip, vip_port, service, backend, .. } = unsafe { *owner };
+        if vip.is_none() && tuple.protocol == protocol::UDP {
+            let key = SocketTranslationKey {
+                // SAFETY: a valid context.
+                cookie: unsafe { bpf_get_socket_cookie(self.skb.cast()) },
+                backend: tuple.destination,
+                port: tuple.destination_port,
+                protocol: tuple.protocol,
+                zero: [0; 5],
+            };
+            if let Some(found) = maps::SOCKET_TRANSLATIONS.copy(&key) {
+                let SocketTranslation { address, port, service, backend, .. } = found;
+                return Some(Owner { process, vip: address, vip_port: port, service, backend });
+            }
+        }
+        Some(Owner { process, vip, vip_port, service, backend })
     }
 
     #[inline(always)]
@@ -211,7 +228,8 @@ impl Packet for Skb {
         to: &Address,
     ) -> Result<(), RewriteFailed> {
         const LEN: u32 = size_of::<Address>() as u32;
-        let (from, to) = (ptr::from_ref(from).cast_mut().cast(), ptr::from_ref(to).cast_mut().cast());
+        let (from, to) =
+            (ptr::from_ref(from).cast_mut().cast(), ptr::from_ref(to).cast_mut().cast());
         // SAFETY: both are addresses of that many bytes, a multiple of 4.
         let difference = unsafe { bpf_csum_diff(from, LEN, to, LEN, 0) };
         if difference < 0 {

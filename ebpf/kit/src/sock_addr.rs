@@ -1,7 +1,7 @@
 //! A socket call with an address, as the socket of decisions.
 
 use crate::maps;
-use abi::process::{ProcessKey, SocketOwner};
+use abi::process::SocketOwner;
 use abi::service::{SocketTranslation, SocketTranslationKey};
 use abi::{Address, Port};
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock_addr};
@@ -133,30 +133,24 @@ impl<F: Family> Socket for Call<F> {
             return None;
         }
         // SAFETY: not null, so it is the socket's value.
-        let SocketOwner { vip, vip_port, service, .. } = unsafe { *owner };
+        let SocketOwner { vip, vip_port, service, backend, .. } = unsafe { *owner };
         if vip.is_none() {
             return None;
         }
-        Some(Asked { vip: Peer { address: vip, port: vip_port }, service })
+        Some(Asked { vip: Peer { address: vip, port: vip_port }, service, backend })
     }
 
     #[inline(always)]
     fn remember(&mut self, asked: Option<Asked>) {
         let owner = match asked {
-            Some(Asked { vip, service }) => SocketOwner {
-                process: ProcessKey::NONE,
+            Some(Asked { vip, service, backend }) => SocketOwner {
                 vip: vip.address,
                 vip_port: vip.port,
-                zero: 0,
                 service,
+                backend,
+                ..SocketOwner::NONE
             },
-            None => SocketOwner {
-                process: ProcessKey::NONE,
-                vip: Address::NONE,
-                vip_port: Port::NONE,
-                zero: 0,
-                service: 0,
-            },
+            None => SocketOwner::NONE,
         };
         // A socket that was opened before the programs were attached has nothing to remember with.
         let existing = self.owner(asked.is_some().then_some(&owner));
@@ -168,6 +162,7 @@ impl<F: Family> Socket for Call<F> {
             (*existing).vip = owner.vip;
             (*existing).vip_port = owner.vip_port;
             (*existing).service = owner.service;
+            (*existing).backend = owner.backend;
         }
     }
 

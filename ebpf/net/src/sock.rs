@@ -9,8 +9,8 @@ use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
 use aya_ebpf::programs::{SockAddrContext, SockContext};
 use dataplane::socket;
 use kit::Kernel;
-use kit::sock_addr::{Call, V4, V6};
 use kit::process;
+use kit::sock_addr::{Call, V4, V6};
 
 const ALLOW: i32 = 1;
 

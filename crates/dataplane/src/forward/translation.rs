@@ -1,0 +1,115 @@
+//! Packets to services, and back.
+
+use super::{Chosen, Way};
+use crate::conntrack::Entry;
+use crate::env::Env;
+use crate::flow::{self, Tuple};
+use crate::packet::Packet;
+use crate::{rewrite, service};
+use abi::conntrack::{ServiceFlow, conn_flags};
+use abi::service::{HAIRPIN_V4, HAIRPIN_V6, ServiceKey};
+use abi::{Address, Port, metrics};
+
+impl<'a, E: Env, P: Packet> Way<'a, E, P> {
+    /// The live entry of the translated tuple, if it belongs to the service in the packet's tuple.
+    #[inline(always)]
+    pub(super) fn flow_of_service(&mut self) -> Option<E::Held<'a, Entry>> {
+        let env = self.env;
+        self.from_high = flow::canonical(&self.scratch.translated, &mut self.scratch.key);
+        let entry = env.connection(&self.scratch.key)?;
+        let tuple = &self.scratch.parsed.tuple;
+        let same = !entry.is_reply(self.from_high)
+            && entry.is_translated()
+            && entry.vip.get() == tuple.destination
+            && entry.vip_port.get() == tuple.destination_port;
+        (same && self.is_live(&entry)).then_some(entry)
+    }
+
+    /// Looks the destination up as a service. If it is one, writes the translated tuple and what
+    /// the new entry says of it.
+    #[inline(always)]
+    pub(super) fn choose_backend(&mut self) -> Chosen {
+        let tuple = &self.scratch.parsed.tuple;
+        let key = service_key(tuple);
+        let Some(found) = self.env.service(&key) else { return Chosen::NotAService };
+        let Some(choice) = service::choose(self.env, &found, flow::hash(tuple)) else {
+            return Chosen::NoBackend;
+        };
+        let entry = &self.scratch.entry;
+        entry.vip.set(key.address);
+        entry.vip_port.set(key.port);
+        entry.service.set(found.id);
+        entry.backend.set(choice.backend);
+        self.scratch.service_flow = ServiceFlow {
+            last_seen_ns: self.now,
+            backend: choice.backend,
+            service: found.id,
+            address: choice.address,
+            port: choice.port,
+            zero: [0; 6],
+        };
+        if self.translate_to(choice.address, choice.port) {
+            self.scratch.entry.set(conn_flags::HAIRPIN);
+        }
+        Chosen::Backend
+    }
+
+    #[inline(always)]
+    pub(super) fn remember_backend(&self) {
+        self.env.insert_service_flow(&self.scratch.parsed.tuple, &self.scratch.service_flow);
+    }
+
+    /// Writes the tuple of a packet to a service as its backend sees it. True if the backend is the
+    /// sender itself, which then sees the hairpin address as the source.
+    #[inline(always)]
+    pub(super) fn translate_to(&mut self, address: Address, port: Port) -> bool {
+        let from = &self.scratch.parsed.tuple;
+        let hairpin = from.source == address;
+        let source = match (hairpin, address.is_v4()) {
+            (false, _) => from.source,
+            (true, true) => HAIRPIN_V4,
+            (true, false) => HAIRPIN_V6,
+        };
+        self.scratch.translated = Tuple {
+            source,
+            destination: address,
+            source_port: from.source_port,
+            destination_port: port,
+            protocol: from.protocol,
+            zero: [0; 3],
+        };
+        hairpin
+    }
+
+    /// Writes the tuple of a backend's packet as the service's client expects it.
+    #[inline(always)]
+    pub(super) fn translate_reply(&mut self, entry: &Entry) {
+        let from = &self.scratch.parsed.tuple;
+        let hairpin = entry.has(conn_flags::HAIRPIN);
+        self.scratch.translated = Tuple {
+            source: entry.vip.get(),
+            destination: if hairpin { from.source } else { from.destination },
+            source_port: entry.vip_port.get(),
+            destination_port: from.destination_port,
+            protocol: from.protocol,
+            zero: [0; 3],
+        };
+    }
+
+    /// False if the packet could not be rewritten.
+    #[inline(never)]
+    pub(super) fn translate(&mut self) -> bool {
+        self.env.count(metrics::PACKET_TRANSLATED, self.scratch.parsed.length);
+        rewrite::translate(self.packet, &self.scratch.parsed, &self.scratch.translated).is_ok()
+    }
+}
+
+#[inline(always)]
+pub(super) fn service_key(tuple: &Tuple) -> ServiceKey {
+    ServiceKey {
+        address: tuple.destination,
+        port: tuple.destination_port,
+        protocol: tuple.protocol,
+        zero: 0,
+    }
+}

@@ -1,0 +1,228 @@
+//! Services: choice of a backend, translation both ways, hairpin, clashes.
+
+use super::*;
+use abi::service::service_flags::MAGLEV;
+use abi::service::{HAIRPIN_V4, HAIRPIN_V6};
+use std::collections::BTreeSet;
+use std::string::ToString;
+
+const VIP: &str = "10.96.0.1";
+const VIP6: &str = "fd96::1";
+
+#[test]
+fn both_directions_are_translated() {
+    for (name, vip) in [(v4 as fn(u32) -> std::string::String, VIP), (v6, VIP6)] {
+        for (protocol, make) in
+            [(TCP, (|a, b| tcp(a, b, SYN)) as fn((&str, u16), (&str, u16)) -> Frame), (UDP, udp)]
+        {
+            let mut world = World::new();
+            let (a, b) = (name(A), name(B));
+            world.service(vip, 80, protocol, 0, &[(&b, 8080)]);
+            world.delivers(A, &make((&a, 4000), (vip, 80)), B, &make((&a, 4000), (&b, 8080)));
+            world.delivers(A, &make((&a, 4000), (vip, 80)), B, &make((&a, 4000), (&b, 8080)));
+            world.delivers(B, &make((&b, 8080), (&a, 4000)), A, &make((vip, 80), (&a, 4000)));
+            let event = world.env.events.borrow()[0];
+            assert_eq!((event.vip, event.vip_port.number()), (address(vip), 80));
+            assert_eq!((event.service, event.backend), (70, 100));
+            assert_eq!(event.destination, address(&b));
+        }
+    }
+}
+
+#[test]
+fn a_datagram_without_checksum_stays_so() {
+    let mut world = World::new();
+    let (a, b) = (v4(A), v4(B));
+    world.service(VIP, 53, UDP, 0, &[(&b, 5353)]);
+    let frame = |destination: &str, port| between(&a, destination).udp_unsummed(1, port);
+    world.delivers(A, &frame(VIP, 53), B, &frame(&b, 5353));
+}
+
+#[test]
+fn options_and_tags_are_translated_too() {
+    let mut world = World::new();
+    let b = v6(B);
+    world.service(VIP6, 53, UDP, 0, &[(&b, 5353)]);
+    let frame = |destination: &str, port| {
+        between("fd00::1", destination)
+            .options(protocol::HOP_BY_HOP, 2)
+            .options(protocol::DESTINATION_OPTIONS, 1)
+            .udp(1, port)
+            .payload(b"odd")
+    };
+    world.delivers(A, &frame(VIP6, 53), B, &frame(&b, 5353));
+}
+
+#[test]
+fn an_endpoint_reaches_itself() {
+    for (name, vip, hairpin) in
+        [(v4 as fn(u32) -> std::string::String, VIP, HAIRPIN_V4), (v6, VIP6, HAIRPIN_V6)]
+    {
+        let mut world = World::new();
+        // Whatever its policy is.
+        world.restrict(A, 5, 5);
+        let (a, hairpin) = (name(A), hairpin.to_string());
+        world.service(vip, 80, TCP, 0, &[(&a, 8080)]);
+        let sent = tcp((&a, 4000), (vip, 80), SYN);
+        world.delivers(A, &sent, A, &tcp((&hairpin, 4000), (&a, 8080), SYN));
+        let answer = tcp((&a, 8080), (&hairpin, 4000), SYN | ACK);
+        world.delivers(A, &answer, A, &tcp((vip, 80), (&a, 4000), SYN | ACK));
+        let event = world.last().unwrap();
+        assert_eq!(event.kind, FlowKind::Reply as u8);
+        assert_eq!((event.source_endpoint, event.destination_endpoint), (A, A));
+        assert_eq!((event.source_identity, event.destination_identity), (301, 301));
+    }
+}
+
+#[test]
+fn a_backend_outside_is_reached_through_the_host() {
+    let mut world = World::new();
+    let a = v4(A);
+    world.service(VIP, 80, TCP, 0, &[(WORLD, 8080)]);
+    let (decision, bytes) = world.from(A, &tcp((&a, 1), (VIP, 80), SYN));
+    assert_eq!((decision, bytes), (Decision::Pass, tcp((&a, 1), (WORLD, 8080), SYN).build()));
+    let (decision, bytes) = world.to(A, &tcp((WORLD, 8080), (&a, 1), SYN | ACK));
+    assert_eq!((decision, bytes), (Decision::Pass, tcp((VIP, 80), (&a, 1), SYN | ACK).build()));
+}
+
+#[test]
+fn no_backend() {
+    let mut world = World::new();
+    world.service(VIP, 80, TCP, 0, &[]);
+    world.drops(A, &tcp((&v4(A), 1), (VIP, 80), SYN), DropReason::NoBackend);
+    let event = world.last().unwrap();
+    assert_eq!((event.service, event.vip), (70, address(VIP)));
+}
+
+fn backend_of(world: &mut World, port: u16) -> u32 {
+    match world.from(A, &tcp((&v4(A), port), (VIP, 80), SYN)).0 {
+        Decision::RedirectPeer(ifindex) => ifindex - 10,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn random_uses_every_backend() {
+    let mut world = World::new();
+    world.service(VIP, 80, TCP, 0, &[(&v4(B), 80), (&v4(C), 80)]);
+    let chosen: Vec<u32> = (1000..1400).map(|port| backend_of(&mut world, port)).collect();
+    let of_b = chosen.iter().filter(|endpoint| **endpoint == B).count();
+    assert!((150..250).contains(&of_b), "{of_b} of 400");
+}
+
+#[test]
+fn maglev_is_the_same_everywhere() {
+    let mut rings = Vec::new();
+    for _ in 0..2 {
+        let mut world = World::new();
+        // More than one block.
+        let slots: Vec<_> = (0..101).map(|slot| (if slot % 2 == 0 { B } else { C }, 80)).collect();
+        let names: Vec<_> = slots.iter().map(|(endpoint, port)| (v4(*endpoint), *port)).collect();
+        let names: Vec<_> = names.iter().map(|(name, port)| (name.as_str(), *port)).collect();
+        world.service(VIP, 80, TCP, MAGLEV, &names);
+        world.env.random.set(rings.len() as u32 * 99);
+        rings.push((1000..1200).map(|port| backend_of(&mut world, port)).collect::<Vec<_>>());
+        let used: BTreeSet<_> =
+            world.env.service_flows.entries().iter().map(|e| e.1.backend).collect();
+        assert!(used.len() > 60, "{} slots of 101", used.len());
+    }
+    assert_eq!(rings[0], rings[1]);
+}
+
+#[test]
+fn a_slot_whose_backend_is_gone_is_passed_over() {
+    let mut world = World::new();
+    world.service(VIP, 80, TCP, 0, &[(&v4(B), 80), (&v4(C), 80)]);
+    world.env.backends.remove(&100);
+    assert!((1000..1050).all(|port| backend_of(&mut world, port) == C));
+    world.env.backends.remove(&101);
+    world.drops(A, &tcp((&v4(A), 1), (VIP, 80), SYN), DropReason::NoBackend);
+}
+
+/// Both keep their backend while the service changes; when the backend itself is gone, TCP goes on
+/// with it and UDP gets another.
+#[test]
+fn open_flows_when_backends_change() {
+    for protocol in [TCP, UDP] {
+        let mut world = World::new();
+        let (a, b, c) = (v4(A), v4(B), v4(C));
+        let make = |destination, flags| match protocol {
+            TCP => tcp((&a, 4000), destination, flags),
+            _ => udp((&a, 4000), destination),
+        };
+        world.service(VIP, 80, protocol, 0, &[(&b, 8080)]);
+        world.delivers(A, &make((VIP, 80), SYN), B, &make((&b, 8080), SYN));
+        // The ring has C only, but B is still there.
+        let old = world.env.backends.lookup(&100).unwrap();
+        world.service(VIP, 80, protocol, 0, &[(&c, 8080)]);
+        let new = world.env.backends.lookup(&100).unwrap();
+        world.env.backends.insert(100, old);
+        world.env.backends.insert(101, new);
+        let mut ring = world.env.ring.lookup(&7).unwrap();
+        ring.backends[0] = 101;
+        world.env.ring.insert(7, ring);
+        world.delivers(A, &make((VIP, 80), ACK), B, &make((&b, 8080), ACK));
+        world.env.backends.remove(&100);
+        if protocol == TCP {
+            world.delivers(A, &make((VIP, 80), ACK), B, &make((&b, 8080), ACK));
+        } else {
+            world.delivers(A, &make((VIP, 80), ACK), C, &make((&c, 8080), ACK));
+        }
+    }
+}
+
+#[test]
+fn a_closed_connection_is_balanced_anew() {
+    let mut world = World::new();
+    let (a, b, c) = (v4(A), v4(B), v4(C));
+    world.service(VIP, 80, TCP, 0, &[(&b, 80)]);
+    let send = |flags| tcp((&a, 1), (VIP, 80), flags);
+    world.delivers(A, &send(SYN), B, &tcp((&a, 1), (&b, 80), SYN));
+    world.delivers(A, &send(RST), B, &tcp((&a, 1), (&b, 80), RST));
+    world.service(VIP, 80, TCP, 0, &[(&c, 80)]);
+    world.delivers(A, &send(SYN), C, &tcp((&a, 1), (&c, 80), SYN));
+}
+
+#[test]
+fn the_same_tuple_from_two_sides() {
+    let mut world = World::new();
+    let (a, b) = (v4(A), v4(B));
+    world.service(VIP, 80, UDP, 0, &[(&b, 80)]);
+    world.service("10.96.0.2", 80, UDP, 0, &[(&b, 80)]);
+    world.delivers(A, &udp((&a, 1), (VIP, 80)), B, &udp((&a, 1), (&b, 80)));
+    // Directly, and through another service: replies could not be told apart.
+    world.drops(A, &udp((&a, 1), (&b, 80)), DropReason::TranslationClash);
+    world.drops(A, &udp((&a, 1), ("10.96.0.2", 80)), DropReason::TranslationClash);
+    // The other way round.
+    world.delivers(A, &udp((&a, 2), (&b, 80)), B, &udp((&a, 2), (&b, 80)));
+    world.drops(A, &udp((&a, 2), (VIP, 80)), DropReason::TranslationClash);
+    // Once it is forgotten, the tuple is free.
+    world.wait(200);
+    world.delivers(A, &udp((&a, 1), (&b, 80)), B, &udp((&a, 1), (&b, 80)));
+}
+
+#[test]
+fn the_way_to_a_backend_may_be_lost() {
+    let mut world = World::new();
+    let (a, b) = (v4(A), v4(B));
+    world.service(VIP, 80, TCP, 0, &[(&b, 80)]);
+    let frame = |flags| tcp((&a, 1), (VIP, 80), flags);
+    world.delivers(A, &frame(SYN), B, &tcp((&a, 1), (&b, 80), SYN));
+    for (key, _) in world.env.service_flows.entries() {
+        world.env.service_flows.remove(&key);
+    }
+    world.delivers(A, &frame(ACK), B, &tcp((&a, 1), (&b, 80), ACK));
+    assert_eq!(world.env.conntrack.len(), 1);
+}
+
+#[test]
+fn sctp_is_translated_if_its_port_stays() {
+    let mut world = World::new();
+    let (a, b) = (v4(A), v4(B));
+    let frame =
+        |destination: &str, port| between(&a, destination).sctp(1, port, 7).payload(&[1, 0, 0, 4]);
+    world.service(VIP, 80, protocol::SCTP, 0, &[(&b, 80)]);
+    world.delivers(A, &frame(VIP, 80), B, &frame(&b, 80));
+    world.service("10.96.0.2", 80, protocol::SCTP, 0, &[(&b, 81)]);
+    world.drops(A, &frame("10.96.0.2", 80), DropReason::RewriteFailed);
+}
