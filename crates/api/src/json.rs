@@ -10,8 +10,13 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(crate::DESCRIPTORS).expect("the committed descriptors are valid")
 });
 
+/// A message with a time or span that protobuf doesn't allow, such as the year 10000.
+#[derive(Debug, thiserror::Error)]
+#[error("a message has no JSON form: {0}")]
+pub struct JsonError(#[from] serde_json::Error);
+
 /// Any message of [`crate::v1`].
-pub fn to_value<M: prost::Message + prost::Name>(message: &M) -> Value {
+pub fn to_value<M: prost::Message + prost::Name>(message: &M) -> Result<Value, JsonError> {
     let descriptor = POOL
         .get_message_by_name(&M::full_name())
         .expect("descriptors and code are generated together");
@@ -21,9 +26,7 @@ pub fn to_value<M: prost::Message + prost::Name>(message: &M) -> Value {
         .use_proto_field_name(true)
         .stringify_64_bit_integers(false)
         .skip_default_fields(true);
-    dynamic
-        .serialize_with_options(serde_json::value::Serializer, &options)
-        .expect("a message has string keys only and its times are in range")
+    Ok(dynamic.serialize_with_options(serde_json::value::Serializer, &options)?)
 }
 
 #[cfg(test)]
@@ -48,6 +51,12 @@ mod tests {
             }),
             ..Default::default()
         };
-        insta::assert_snapshot!(super::to_value(&flow), @r#"{"time":"2023-11-14T22:13:20.005Z","sequence":1152921504606846976,"kind":"DROP","verdict":"DROPPED","drop_reason":"POLICY_DEFAULT","l4":{"udp":{"source_port":1,"destination_port":53}},"is_reply":false,"duration":"1.500s"}"#);
+        insta::assert_snapshot!(super::to_value(&flow).unwrap(), @r#"{"time":"2023-11-14T22:13:20.005Z","sequence":1152921504606846976,"kind":"DROP","verdict":"DROPPED","drop_reason":"POLICY_DEFAULT","l4":{"udp":{"source_port":1,"destination_port":53}},"is_reply":false,"duration":"1.500s"}"#);
+    }
+
+    #[test]
+    fn impossible_times_are_an_error() {
+        let time = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: -1 });
+        assert!(super::to_value(&v1::Flow { time, ..Default::default() }).is_err());
     }
 }

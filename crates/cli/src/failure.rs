@@ -62,6 +62,12 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<api::json::JsonError> for Failure {
+    fn from(error: api::json::JsonError) -> Self {
+        Failure::Agent(format!("skepd sent something odd: {error}"))
+    }
+}
+
 /// From an answer of the agent.
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {

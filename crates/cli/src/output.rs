@@ -8,6 +8,7 @@ pub use table::{Cell, Table};
 
 use crate::failure::Failure;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -123,8 +124,22 @@ fn wants_color() -> bool {
 }
 
 /// The JSON form of each message.
-pub fn values<M: prost::Message + prost::Name>(messages: &[M]) -> Value {
-    Value::Array(messages.iter().map(api::json::to_value).collect())
+pub fn values<M: prost::Message + prost::Name>(messages: &[M]) -> Result<Value, Failure> {
+    let values: Result<_, _> = messages.iter().map(api::json::to_value).collect();
+    Ok(Value::Array(values?))
+}
+
+/// Names of processes and files are chosen by whoever runs them: control characters in them must
+/// not reach the terminal.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if text.chars().any(char::is_control) {
+        let escape = |c: char| {
+            if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
+        };
+        Cow::Owned(text.chars().map(escape).collect())
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// `namespace/name`, or the name alone.
@@ -148,5 +163,14 @@ pub fn place(file: &str, line: u32) -> String {
         ("", _) => "-".to_owned(),
         (file, 0) => file.to_owned(),
         (file, line) => format!("{file}:{line}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn control_characters_are_shown() {
+        assert_eq!(super::visible("plain ü"), "plain ü");
+        assert_eq!(super::visible("a\x1b[31m\tb"), "a\\u{1b}[31m\\tb");
     }
 }

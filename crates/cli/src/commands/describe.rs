@@ -54,8 +54,8 @@ pub async fn run(args: Args, agent: &Agent, screen: &Screen) -> Result<ExitCode,
             let lines = Lines { style: screen.style(), zone: TimeZone::system() };
             screen.print(&text(&response, &lines))?;
         }
-        Format::Json => screen.print_json(&api::json::to_value(&response))?,
-        Format::Yaml => screen.print_yaml(&api::json::to_value(&response))?,
+        Format::Json => screen.print_json(&api::json::to_value(&response)?)?,
+        Format::Yaml => screen.print_yaml(&api::json::to_value(&response)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

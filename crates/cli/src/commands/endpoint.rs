@@ -45,8 +45,8 @@ pub async fn run(command: Command, agent: &Agent, screen: &Screen) -> Result<Exi
     let endpoints = client.list_endpoints(request).await?.into_inner().endpoints;
     match output {
         Format::Table => screen.print(&table(&endpoints, screen.style()))?,
-        Format::Json => screen.print_json(&output::values(&endpoints))?,
-        Format::Yaml => screen.print_yaml(&output::values(&endpoints))?,
+        Format::Json => screen.print_json(&output::values(&endpoints)?)?,
+        Format::Yaml => screen.print_yaml(&output::values(&endpoints)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

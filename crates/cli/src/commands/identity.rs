@@ -38,8 +38,8 @@ pub async fn run(command: Command, agent: &Agent, screen: &Screen) -> Result<Exi
     let identities = client.list_identities(request).await?.into_inner().identities;
     match output {
         Format::Table => screen.print(&table(&identities, screen.style()))?,
-        Format::Json => screen.print_json(&output::values(&identities))?,
-        Format::Yaml => screen.print_yaml(&output::values(&identities))?,
+        Format::Json => screen.print_json(&output::values(&identities)?)?,
+        Format::Yaml => screen.print_yaml(&output::values(&identities)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -82,7 +82,7 @@ pub async fn run(args: Args, agent: &Agent, screen: &Screen) -> Result<ExitCode,
         screen.print(&lines.heading())?;
     }
     while let Some(flow) = flows.next().await {
-        screen.print(&line(&flow?, args.output, &lines))?;
+        screen.print(&line(&flow?, args.output, &lines)?)?;
     }
     if args.follow && args.until.is_none() {
         return Err(Failure::Agent(
@@ -104,10 +104,10 @@ fn request(args: &Args) -> ObserveRequest {
     }
 }
 
-fn line(flow: &Flow, format: FlowFormat, lines: &Lines) -> String {
-    match format {
+fn line(flow: &Flow, format: FlowFormat, lines: &Lines) -> Result<String, Failure> {
+    Ok(match format {
         FlowFormat::Compact => lines.compact(flow),
         FlowFormat::Table => lines.table(flow),
-        FlowFormat::Json => format!("{}\n", api::json::to_value(flow)),
-    }
+        FlowFormat::Json => format!("{}\n", api::json::to_value(flow)?),
+    })
 }

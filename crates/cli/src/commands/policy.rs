@@ -62,8 +62,8 @@ pub async fn run(command: Command, agent: &Agent, screen: &Screen) -> Result<Exi
     let response = client.explain_policy(request).await.map_err(not_an_answer)?.into_inner();
     match output {
         Format::Table => screen.print(&text(&response, screen.style()))?,
-        Format::Json => screen.print_json(&api::json::to_value(&response))?,
-        Format::Yaml => screen.print_yaml(&api::json::to_value(&response))?,
+        Format::Json => screen.print_json(&api::json::to_value(&response)?)?,
+        Format::Yaml => screen.print_yaml(&api::json::to_value(&response)?)?,
     }
     if response.allowed { Ok(ExitCode::SUCCESS) } else { Err(Failure::Negative) }
 }

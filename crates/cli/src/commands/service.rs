@@ -39,8 +39,8 @@ pub async fn run(command: Command, agent: &Agent, screen: &Screen) -> Result<Exi
     let services = client.list_services(request).await?.into_inner().services;
     match output {
         Format::Table => screen.print(&table(&services, screen.style()))?,
-        Format::Json => screen.print_json(&output::values(&services))?,
-        Format::Yaml => screen.print_yaml(&output::values(&services))?,
+        Format::Json => screen.print_json(&output::values(&services)?)?,
+        Format::Yaml => screen.print_yaml(&output::values(&services)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -32,8 +32,8 @@ pub async fn run(args: Args, agent: &Agent, screen: &Screen) -> Result<ExitCode,
     let status = client.status(StatusRequest {}).await?.into_inner();
     match args.output {
         Format::Table => screen.print(&render::text(&status, args.verbose, screen.style()))?,
-        Format::Json => screen.print_json(&api::json::to_value(&status))?,
-        Format::Yaml => screen.print_yaml(&api::json::to_value(&status))?,
+        Format::Json => screen.print_json(&api::json::to_value(&status)?)?,
+        Format::Yaml => screen.print_yaml(&api::json::to_value(&status)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! Flows, one line each.
 
-use super::{Paint, Style, qualified};
+use super::{Paint, Style, qualified, visible};
 use crate::when;
 use api::flow::socket_address;
 use api::v1::{Flow, FlowEnd, FlowKind, Verdict};
@@ -65,7 +65,8 @@ fn lower(name: &str) -> String {
 }
 
 fn summary(flow: &Flow) -> String {
-    if flow.summary.is_empty() { flow.summary_text() } else { flow.summary.clone() }
+    let text = if flow.summary.is_empty() { flow.summary_text() } else { flow.summary.clone() };
+    visible(&text).into_owned()
 }
 
 fn mark(flow: &Flow) -> (&'static str, Paint) {
@@ -89,7 +90,9 @@ fn source(flow: &Flow) -> String {
         end => named_address(end.as_ref(), address, port),
     };
     match flow.source.as_ref().and_then(|end| end.process.as_ref()) {
-        Some(process) => format!("{text} ({} {})", process_name(process), process.pid),
+        Some(process) => {
+            format!("{text} ({} {})", visible(process_name(process)), process.pid)
+        }
         None => text,
     }
 }

@@ -1,6 +1,6 @@
 //! Aligned columns without lines around them.
 
-use super::{Paint, Style};
+use super::{Paint, Style, visible};
 
 /// Between columns.
 const GAP: usize = 3;
@@ -13,7 +13,7 @@ pub struct Cell {
 
 impl Cell {
     pub fn new(paint: Paint, text: impl Into<String>) -> Self {
-        Cell { text: text.into(), paint }
+        Cell { text: visible(&text.into()).into_owned(), paint }
     }
 
     fn width(&self) -> usize {

@@ -201,7 +201,7 @@ mod tests {
              --kind end --drop-reason policy_default,no-backend --direction egress --label a=1,b=2",
         )
         .unwrap();
-        insta::assert_snapshot!(api::json::to_value(&filter), @r#"{"either":{"selectors":["a=1,b=2"],"ports":["1-9"]},"from":{"workloads":["shop/a","shop/b"]},"to":{"ports":["80"]},"verdicts":["DROPPED","FORWARDED"],"kinds":["END"],"drop_reasons":["POLICY_DEFAULT","NO_BACKEND"],"directions":["EGRESS"]}"#);
+        insta::assert_snapshot!(api::json::to_value(&filter).unwrap(), @r#"{"either":{"selectors":["a=1,b=2"],"ports":["1-9"]},"from":{"workloads":["shop/a","shop/b"]},"to":{"ports":["80"]},"verdicts":["DROPPED","FORWARDED"],"kinds":["END"],"drop_reasons":["POLICY_DEFAULT","NO_BACKEND"],"directions":["EGRESS"]}"#);
     }
 
     #[test]
