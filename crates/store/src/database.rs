@@ -2,6 +2,7 @@
 //! the agent's own small tables. One redb file.
 
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::emit;
 use crate::manifest::{self, Manifest};
 use model::{Kind, Object, ObjectName, ObjectRef};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError};
@@ -19,6 +20,9 @@ const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
 /// Raised when older agents would misread what this one writes.
 const FORMAT: u64 = 1;
+
+/// Little is read after the start; redb's own default is 1 GiB.
+const CACHE_BYTES: usize = 8 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -49,7 +53,8 @@ pub struct Database {
 /// An object as it was applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
-    /// Its manifest, as it was written.
+    /// Its manifest, as it was written (a part of a larger text that can't stand alone: as `emit`
+    /// writes it).
     pub text: String,
     /// What the user called the file it came from, and the line the text began on.
     pub file: String,
@@ -78,7 +83,10 @@ impl Database {
     /// Opens the file, or makes it.
     pub fn open(path: &Path) -> Result<Database, DatabaseError> {
         // Without the check, redb trusts a file that says it was closed in order.
-        let opened = redb::Builder::new().set_check_integrity_on_open(true).create(path);
+        let opened = redb::Builder::new()
+            .set_check_integrity_on_open(true)
+            .set_cache_size(CACHE_BYTES)
+            .create(path);
         let redb = opened.map_err(|error| open_error(path, error))?;
         let database = Database { redb };
         database.prepare(path)?;
@@ -242,7 +250,8 @@ fn milliseconds(time: SystemTime) -> u64 {
 
 /// The part of a text that is one object's manifest, and its line: it reads as the same object,
 /// at the same places. Where no part of the text does (a list's element that uses another's
-/// anchor), it is the whole text.
+/// anchor), it is written anew, since keeping the whole text with each element could take any
+/// amount of space.
 fn own_text(file: &str, text: &str, manifest: &Manifest) -> (String, u32) {
     let part = text.get(manifest.source.clone()).unwrap_or_default();
     // An element of a list stands behind its dash; spaces put it back to its column.
@@ -252,7 +261,7 @@ fn own_text(file: &str, text: &str, manifest: &Manifest) -> (String, u32) {
     let parsed = manifest::parse_from_line(file, &part, manifest.line);
     match parsed.manifests.as_slice() {
         [only] if only.object == manifest.object => (part, manifest.line),
-        _ => (text.to_owned(), 1),
+        _ => (emit::to_yaml(&manifest.object), manifest.line),
     }
 }
 

@@ -88,11 +88,14 @@ impl<'t> Reader<'t> {
     /// A port number, 1 to 65535.
     pub fn port(&mut self, node: &Node, name: &str) -> Option<u16> {
         match node.scalar() {
-            Some(Scalar::Integer(number)) => {
-                let port = number.and_then(|n| u16::try_from(n).ok()).filter(|port| *port > 0);
+            Some(number @ (Scalar::Integer(_) | Scalar::Float)) => {
+                let port = match number {
+                    Scalar::Integer(Some(n)) => u16::try_from(n).ok().filter(|port| *port > 0),
+                    _ => None,
+                };
                 if port.is_none() {
                     self.error(node.place, format_args!("`{name}` is not a port"))
-                        .label("ports are 1 to 65535");
+                        .label("ports are whole numbers, 1 to 65535");
                 }
                 port
             }

@@ -163,6 +163,52 @@ fn pipes_and_big_files() {
     assert_eq!(f.scan(), NOTHING);
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever files are written and removed in whatever order: following the changes gives what
+    /// the files say, and each object belongs to a file that has it.
+    #[test]
+    fn changes_add_up(steps in proptest::collection::vec(
+        (0..3_usize, proptest::collection::btree_set(0..4_u8, 0..3), proptest::bool::ANY),
+        1..12,
+    )) {
+        let mut f = Fixture::new();
+        let mut files: [BTreeSet<u8>; 3] = Default::default();
+        let mut followed: BTreeMap<String, String> = BTreeMap::new();
+        for (file, objects, look) in steps {
+            let name = format!("{file}.yaml");
+            match objects.is_empty() {
+                true => drop(fs::remove_file(f.dir.path().join(&name))),
+                false => {
+                    let text: String = objects.iter().map(|n| namespace(&format!("n{n}"))).collect();
+                    f.write(&name, &text);
+                }
+            }
+            files[file] = objects;
+            if !look {
+                continue;
+            }
+            let change = f.folder.scan();
+            for object in change.upserts {
+                followed.insert(object.name().to_string(), object.origin().file.to_string());
+            }
+            for reference in change.removals {
+                assert!(followed.remove(&reference.name.to_string()).is_some());
+            }
+            let expected: BTreeSet<String> =
+                files.iter().flatten().map(|n| format!("n{n}")).collect();
+            assert_eq!(followed.keys().cloned().collect::<BTreeSet<_>>(), expected);
+            for (object, owner) in &followed {
+                let file: usize = owner[owner.len() - 6..owner.len() - 5].parse().unwrap();
+                assert!(files[file].iter().any(|n| format!("n{n}") == *object));
+            }
+            let claims = files.iter().map(BTreeSet::len).sum::<usize>();
+            assert_eq!(change.diagnostics.len(), claims - expected.len());
+        }
+    }
+}
+
 /// root reads everything, so this shows only when run as somebody else.
 #[test]
 fn a_file_that_cannot_be_read() {
@@ -170,7 +216,7 @@ fn a_file_that_cannot_be_read() {
     f.write("a.yaml", &namespace("a"));
     f.scan();
     let path = f.dir.path().join("a.yaml");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let seen = f.scan();
     if fs::read(&path).is_err() {
         assert_eq!(seen, ["! a.yaml: error: cannot be read: Permission denied (os error 13)"]);

@@ -73,12 +73,12 @@ fn several_errors_at_once() {
     error: `port` is not a port
        ┌─ m.yaml:10:14
     10 │     - {port: 0}
-       │              ^ ports are 1 to 65535
+       │              ^ ports are whole numbers, 1 to 65535
 
     error: `port` is not a port
        ┌─ m.yaml:11:14
     11 │     - {port: 70000, protocol: HTTP}
-       │              ^^^^^ ports are 1 to 65535
+       │              ^^^^^ ports are whole numbers, 1 to 65535
 
     error: `protocol` cannot be `HTTP`
        ┌─ m.yaml:11:31

@@ -52,7 +52,7 @@ fn wrong_ports() {
     error: `targetPort` is not a port
        ┌─ m.yaml:11:37
     11 │   - {name: d, port: 83, targetPort: 99999}
-       │                                     ^^^^^ ports are 1 to 65535
+       │                                     ^^^^^ ports are whole numbers, 1 to 65535
 
     error: field `port` is missing
        ┌─ m.yaml:12:5
@@ -368,7 +368,7 @@ ports:
     error: `port` is not a port
        ┌─ m.yaml:14:10
     14 │ - {port: -1}
-       │          ^^ ports are 1 to 65535
+       │          ^^ ports are whole numbers, 1 to 65535
     "#);
     check!("apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
