@@ -37,8 +37,6 @@ pub struct Node {
     kept_leases: BTreeMap<ObjectName, Lease>,
     pub files_changed_at: Option<SystemTime>,
     pub api_changed_at: Option<SystemTime>,
-    /// Connections that programs had counted before, for those that have been removed since.
-    pub connections_at_start: u64,
 }
 
 /// What the database holds of an earlier life.
@@ -96,7 +94,6 @@ impl Node {
             kept_leases,
             files_changed_at: None,
             api_changed_at: None,
-            connections_at_start: 0,
         };
         let mut changed = node.take(from_database);
         if let Some(change) = from_files {
@@ -104,7 +101,8 @@ impl Node {
             node.note_file_diagnostics(effective.diagnostics.clone());
             changed.extend(node.take(effective));
         }
-        node.datapath.set_host_addresses(host_addresses);
+        let hosts = node.datapath.set_host_addresses(host_addresses);
+        node.keep(hosts.remember(), hosts.forget())?;
         node.bring_into_force(&changed).await?;
         let forget = node.datapath.remove_strays().await?;
         node.keep(&[], &forget)?;
@@ -124,7 +122,7 @@ impl Node {
     /// Tries again what wasn't ready, and looks whether workloads have moved.
     pub async fn refresh_workloads(&mut self) -> anyhow::Result<()> {
         let stale = self.datapath.stale_workloads();
-        if stale.is_empty() {
+        if stale.is_empty() && self.datapath.is_settled() {
             return Ok(());
         }
         self.bring_into_force(&stale).await?;
@@ -176,15 +174,18 @@ impl Node {
 
     /// Takes objects into the model; says which differ.
     fn take(&mut self, change: Change) -> BTreeSet<ObjectRef> {
+        let now = SystemTime::now();
         let mut changed = BTreeSet::new();
         for object in change.upserts {
             let reference = object.reference();
             if self.model.put(object) {
+                self.changed_at.insert(reference.clone(), now);
                 changed.insert(reference);
             }
         }
         for reference in change.removals {
             if self.model.remove(&reference) {
+                self.changed_at.remove(&reference);
                 changed.insert(reference);
             }
         }
@@ -202,13 +203,6 @@ impl Node {
         let committed = self.datapath.commit(&prepared);
         self.note_problems(changed, &prepared.problems);
         self.update_names(changed);
-        let now = SystemTime::now();
-        for reference in changed {
-            match self.find(reference) {
-                Some(_) => self.changed_at.insert(reference.clone(), now),
-                None => self.changed_at.remove(reference),
-            };
-        }
         self.problems.remove(&None);
         if let Err(error) = committed {
             let problem =

@@ -16,7 +16,6 @@ use futures::StreamExt;
 use host::process::BootClock;
 use host::watch::{Change, Watch};
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::files::Watch as Files;
@@ -28,7 +27,7 @@ const REFRESH: Duration = Duration::from_millis(500);
 /// How often idle connections are looked for.
 const COLLECT: Duration = Duration::from_secs(5);
 /// How often it is looked whether known processes have become other programs.
-const FORGET_PROCESSES: Duration = Duration::from_secs(60);
+const FORGET_PROCESSES: Duration = Duration::from_secs(2);
 /// The node's addresses come and go in groups; they are taken in together.
 const ADDRESSES_SETTLE: Duration = Duration::from_millis(20);
 
@@ -185,10 +184,15 @@ fn collect_connections(control: &Control, enricher: Arc<Enricher>, facts: Arc<Fa
         async move {
             loop {
                 let now = host::process::boot_time()?.as_nanos() as u64;
-                let collected =
-                    control.ask(move |node| node.datapath.collect_connections(now)).await??;
-                facts.connections.store(collected.alive as u64, Ordering::Relaxed);
-                facts.expired.fetch_add(collected.expired as u64, Ordering::Relaxed);
+                let (collected, counters) = control
+                    .ask(move |node| {
+                        let counters = node.datapath.counters();
+                        (node.datapath.collect_connections(now), counters)
+                    })
+                    .await?;
+                let (collected, counters) = (collected?, counters?);
+                let made = counters.connections.saturating_sub(counters.connections_replaced);
+                facts.connections.note(&collected, made);
                 for end in collected.ends {
                     enricher.record(end);
                 }

@@ -17,11 +17,9 @@ use api::v1;
 use api::v1::agent_server::{Agent, AgentServer};
 use model::{Kind, ObjectName, ObjectRef, Selector};
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Outcome;
-use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 /// What requests need.
@@ -268,7 +266,7 @@ impl Agent for Server {
         Ok(Response::new(v1::ListIdentitiesResponse { identities }))
     }
 
-    type ObserveStream = Pin<Box<dyn Stream<Item = Result<v1::Flow, Status>> + Send>>;
+    type ObserveStream = observe::Flows;
 
     async fn observe(
         &self,

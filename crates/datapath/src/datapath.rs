@@ -1,7 +1,7 @@
 //! The node's datapath as a whole.
 
-use crate::adopt::Difference;
 use crate::conntrack::{self, Collected};
+use crate::difference::Difference;
 use crate::endpoint_rows::EndpointRows;
 use crate::endpoints::{Endpoint, Endpoints, Lease, State};
 use crate::programs::Programs;
@@ -74,8 +74,8 @@ pub struct Datapath {
     services: services::Compiler,
     rows: EndpointRows,
     settings: Settings,
-    /// False until the first commit has taken over what the maps held.
-    adopted: bool,
+    /// The maps hold what the last commit said.
+    settled: bool,
 }
 
 impl Datapath {
@@ -136,7 +136,7 @@ impl Datapath {
             capacity,
             services,
             settings,
-            adopted: false,
+            settled: false,
         })
     }
 
@@ -255,73 +255,88 @@ impl Datapath {
     /// Writes what was prepared into the kernel's maps.
     ///
     /// Between any two writes a packet meets either the old or the new state: what is new is there
-    /// before anything leads to it, and what is old goes after nothing does.
+    /// before anything leads to it, and what is old goes after nothing does. After an error the
+    /// next commit compares everything with what the maps hold.
     pub fn commit(&mut self, prepared: &Prepared) -> Result<()> {
-        if !self.adopted {
-            return self.adopt(&prepared.services);
-        }
-        let Prepared { policy, services, .. } = prepared;
-        self.tables.ports.insert_all(&policy.add_ports)?;
-        self.tables.peers.insert_all(&policy.add_peers)?;
-        self.tables.backends.insert_all(&services.add_backends)?;
-        self.tables.ring.insert_all(&services.add_ring)?;
+        let done = match self.settled {
+            true => self.write(&prepared.policy, &prepared.services),
+            false => self.settle(),
+        };
+        self.settled = done.is_ok();
+        done
+    }
+
+    /// False until a commit has gone well, and after one that hasn't.
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    fn write(&mut self, policy: &Changes, services: &services::Changes) -> Result<()> {
+        let tables = &self.tables;
+        tables.ports.insert_all(&policy.add_ports)?;
+        tables.peers.insert_all(&policy.add_peers)?;
+        tables.backends.insert_all(&services.add_backends)?;
+        tables.ring.insert_all(&services.add_ring)?;
 
         let wanted = EndpointRows::wanted(&self.endpoints, |name| self.policy.endpoint(name));
-        let rows_set = self.rows.set(&self.tables.endpoints, &wanted)?;
-        self.tables.addresses.insert_all(&policy.set_addresses)?;
-        self.tables.services.insert_all(&services.set_services)?;
+        let rows_set = self.rows.set(&tables.endpoints, &wanted)?;
+        tables.addresses.insert_all(&policy.set_addresses)?;
+        tables.services.insert_all(&services.set_services)?;
 
-        self.tables.services.remove_all(&services.remove_services)?;
-        self.tables.addresses.remove_all(&policy.remove_addresses)?;
-        let rows_gone = self.rows.prune(&self.tables.endpoints, &wanted)?;
+        tables.services.remove_all(&services.remove_services)?;
+        tables.addresses.remove_all(&policy.remove_addresses)?;
+        let rows_gone = self.rows.prune(&tables.endpoints, &wanted)?;
         if rows_set || rows_gone || changes_verdicts(policy) {
             self.raise_epoch()?;
         }
-        self.tables.peers.remove_all(&policy.remove_peers)?;
-        self.tables.ports.remove_all(&policy.remove_ports)?;
-        self.tables.backends.remove_all(&services.remove_backends)?;
+        let tables = &self.tables;
+        tables.peers.remove_all(&policy.remove_peers)?;
+        tables.ports.remove_all(&policy.remove_ports)?;
+        tables.backends.remove_all(&services.remove_backends)?;
         Ok(())
     }
 
-    /// The first commit: everything is compared with what the maps hold. (The services' compiler
-    /// has taken over the kernel's tables and gives differences from the start.)
-    fn adopt(&mut self, changes: &services::Changes) -> Result<()> {
-        let wanted = self.policy.tables();
+    /// Compares everything with what the maps hold and writes what differs, in the same order as
+    /// [`write`](Self::write): an agent that starts takes over what it finds.
+    fn settle(&mut self) -> Result<()> {
+        let policy = self.policy.tables();
         let rows = EndpointRows::wanted(&self.endpoints, |name| self.policy.endpoint(name));
-        let Tables { ports, peers, addresses, .. } = &self.tables;
-        let ports_change = Difference::between(ports.entries()?, &wanted.ports);
-        let peers_change = Difference::between(peers.entries()?, &wanted.peers);
-        let addresses_change = Difference::between(addresses.entries()?, &wanted.addresses);
+        let services = self.services.tables();
+        let tables = &self.tables;
+        let ports = Difference::between(tables.ports.entries()?, policy.ports);
+        let peers = Difference::between(tables.peers.entries()?, policy.peers);
+        let addresses = Difference::between(tables.addresses.entries()?, policy.addresses);
+        let backends = Difference::between(tables.backends.entries()?, services.backends);
+        let front_ends = Difference::between(tables.services.entries()?, services.services);
+        let ring = Difference::between(tables.ring.entries()?, services.ring);
 
-        ports.insert_all(&ports_change.set)?;
-        peers.insert_all(&peers_change.set)?;
-        self.tables.backends.insert_all(&changes.add_backends)?;
-        self.tables.ring.insert_all(&changes.add_ring)?;
-        let rows_set = self.rows.set(&self.tables.endpoints, &rows)?;
-        addresses.insert_all(&addresses_change.set)?;
-        self.tables.services.insert_all(&changes.set_services)?;
-        self.tables.services.remove_all(&changes.remove_services)?;
-        addresses.remove_all(&addresses_change.remove)?;
-        let rows_gone = self.rows.prune(&self.tables.endpoints, &rows)?;
-        let changed = rows_set
-            || rows_gone
-            || !addresses_change.is_empty()
-            || !ports_change.is_empty()
-            || !peers_change.is_empty();
-        if changed {
+        tables.ports.insert_all(&ports.set)?;
+        tables.peers.insert_all(&peers.set)?;
+        tables.backends.insert_all(&backends.set)?;
+        // What an array holds beyond the rings in use means nothing, so nothing is removed.
+        tables.ring.insert_all(&ring.set)?;
+        let rows_set = self.rows.set(&tables.endpoints, &rows)?;
+        tables.addresses.insert_all(&addresses.set)?;
+        tables.services.insert_all(&front_ends.set)?;
+        tables.services.remove_all(&front_ends.remove)?;
+        tables.addresses.remove_all(&addresses.remove)?;
+        let rows_gone = self.rows.prune(&tables.endpoints, &rows)?;
+        let policy_differs = !(ports.is_empty() && peers.is_empty() && addresses.is_empty());
+        if rows_set || rows_gone || policy_differs {
             self.raise_epoch()?;
         }
-        self.tables.peers.remove_all(&peers_change.remove)?;
-        self.tables.ports.remove_all(&ports_change.remove)?;
-        self.tables.backends.remove_all(&changes.remove_backends)?;
+        let tables = &self.tables;
+        tables.peers.remove_all(&peers.remove)?;
+        tables.ports.remove_all(&ports.remove)?;
+        tables.backends.remove_all(&backends.remove)?;
         tracing::info!(
-            ports = ports_change.len(),
-            peers = peers_change.len(),
-            addresses = addresses_change.len(),
-            services = changes.set_services.len() + changes.remove_services.len(),
-            "took over the kernel's tables; entries that differed"
+            ports = ports.len(),
+            peers = peers.len(),
+            addresses = addresses.len(),
+            services = front_ends.len(),
+            backends = backends.len(),
+            "compared the kernel's tables with what they should hold; entries that differed"
         );
-        self.adopted = true;
         Ok(())
     }
 

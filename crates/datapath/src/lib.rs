@@ -11,11 +11,11 @@
 
 #![forbid(unsafe_code)]
 
-mod adopt;
 mod config;
 mod conntrack;
 mod counters;
 mod datapath;
+mod difference;
 mod endpoint_rows;
 mod endpoints;
 mod error;

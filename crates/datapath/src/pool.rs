@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use model::ObjectName;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 
 /// Addresses of one family. Every address has one holder; the first address of the block (the
@@ -47,8 +48,8 @@ impl Pool {
         for _ in 0..size {
             let address = self.nth(self.next + 1);
             self.next = (self.next + 1) % size;
-            if !self.holders.contains_key(&address) {
-                self.holders.insert(address, holder.clone());
+            if let Entry::Vacant(free) = self.holders.entry(address) {
+                free.insert(holder.clone());
                 return Ok(address);
             }
         }

@@ -1,17 +1,16 @@
 //! The kernel's maps, typed.
 
-use abi::conntrack::{Connection, FlowKey, ServiceFlow, ServiceFlowKey};
+use abi::conntrack::{Connection, FlowKey};
 use abi::endpoint::{AddressInfo, AddressKey, Endpoint};
 use abi::metrics::Metric;
 use abi::policy::{PeerKey, PortKey, Rule};
-use abi::process::{Process, ProcessKey};
 use abi::service::{Backend, RingBlock, Service, ServiceKey};
 use abi::state::State;
 use abi::{Address, maps};
 use bpf_kernel::{Error, Map, PerCpu, Table};
 use std::path::Path;
 
-/// Every map that user space reads or writes, opened through its pin.
+/// The maps that the datapath reads or writes, opened through their pins.
 #[derive(Debug)]
 pub struct Tables {
     pub state: Table<u32, State>,
@@ -23,8 +22,6 @@ pub struct Tables {
     pub ring: Table<u32, RingBlock>,
     pub backends: Table<u32, Backend>,
     pub conntrack: Table<FlowKey, Connection>,
-    pub service_flows: Table<ServiceFlowKey, ServiceFlow>,
-    pub processes: Table<ProcessKey, Process>,
     pub metrics: PerCpu<u32, Metric>,
     pub events: Map,
 }
@@ -42,8 +39,6 @@ impl Tables {
             ring: Table::open(&dir.join(maps::RING))?,
             backends: Table::open(&dir.join(maps::BACKENDS))?,
             conntrack: Table::open(&dir.join(maps::CONNTRACK))?,
-            service_flows: Table::open(&dir.join(maps::SERVICE_FLOWS))?,
-            processes: Table::open(&dir.join(maps::PROCESSES))?,
             metrics: PerCpu::open(&dir.join(maps::METRICS))?,
             events: Map::open(&dir.join(maps::EVENTS))?,
         })

@@ -17,11 +17,13 @@ use tonic::Status;
 /// Flows that wait for a slow client before it begins to lose some.
 const BACKLOG: usize = 256;
 
+pub type Flows = Pin<Box<dyn Stream<Item = Result<v1::Flow, Status>> + Send>>;
+
 pub fn observe(
     request: v1::ObserveRequest,
     history: Arc<History>,
     conversion: Conversion,
-) -> Result<Pin<Box<dyn Stream<Item = Result<v1::Flow, Status>> + Send>>, Status> {
+) -> Result<Flows, Status> {
     let filters = FlowFilters::parse(&request)
         .map_err(|error| Status::invalid_argument(error.to_string()))?;
     let time = |stamp: Option<prost_types::Timestamp>| match stamp {
@@ -59,7 +61,10 @@ pub fn observe(
                 return;
             }
         }
-        while request.follow {
+        if !request.follow {
+            return;
+        }
+        loop {
             let record = tokio::select! {
                 record = live.recv() => record,
                 () = sender.closed() => return,

@@ -6,7 +6,6 @@ use crate::node::Node;
 use api::v1;
 use datapath::State;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What status tells that is not the node's: counted by other tasks.
@@ -14,11 +13,51 @@ use std::time::{Duration, Instant};
 pub struct Facts {
     pub started: Instant,
     pub manifests: Option<std::path::PathBuf>,
-    /// Connections in the table at the last walk, and removed by walks so far.
-    pub connections: AtomicU64,
-    pub expired: AtomicU64,
+    pub connections: Connections,
     /// Events counted at the last questions, for the rate.
     rate: Mutex<Rate>,
+}
+
+/// What walks of the connection table found.
+#[derive(Debug, Default)]
+pub struct Connections(Mutex<Walks>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Walks {
+    alive: u64,
+    expired: u64,
+    /// Connections that are neither counted nor there: those of before the first walk.
+    before: Option<u64>,
+    evicted: u64,
+}
+
+impl Connections {
+    /// After a walk, with the connections that programs had made by then.
+    pub fn note(&self, collected: &datapath::Collected, made: u64) {
+        let mut walks = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        walks.alive = collected.alive as u64;
+        walks.expired += collected.expired as u64;
+        // What was made and is neither there nor removed by us has been pushed out.
+        let missing = made.saturating_sub(walks.alive + walks.expired);
+        let before = *walks.before.get_or_insert(missing);
+        walks.evicted = walks.evicted.max(missing.saturating_sub(before));
+    }
+
+    fn walks(&self) -> Walks {
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn alive(&self) -> u64 {
+        self.walks().alive
+    }
+
+    fn expired(&self) -> u64 {
+        self.walks().expired
+    }
+
+    fn evicted(&self) -> u64 {
+        self.walks().evicted
+    }
 }
 
 #[derive(Debug)]
@@ -35,13 +74,7 @@ impl Facts {
     pub fn new(manifests: Option<std::path::PathBuf>) -> Self {
         let started = Instant::now();
         let rate = Rate { since: started, events: 0, per_second: 0.0 };
-        Facts {
-            started,
-            manifests,
-            connections: AtomicU64::new(0),
-            expired: AtomicU64::new(0),
-            rate: Mutex::new(rate),
-        }
+        Facts { started, manifests, connections: Connections::default(), rate: Mutex::new(rate) }
     }
 
     fn per_second(&self, events: u64) -> f64 {
@@ -66,8 +99,6 @@ pub fn status(
     let fill = node.datapath.fill();
     let entries =
         |name: &str| fill.iter().find(|map| map.name == name).map_or(0, |map| map.entries) as u32;
-    let connections = facts.connections.load(Ordering::Relaxed);
-    let expired = facts.expired.load(Ordering::Relaxed);
     let kept = history.len() as u64;
     let ready = |endpoint: &&datapath::Endpoint| endpoint.state == State::Ready;
     Ok(v1::StatusResponse {
@@ -113,16 +144,11 @@ pub fn status(
             })
             .collect(),
         connections: Some(v1::ConnectionStatus {
-            entries: connections,
+            entries: facts.connections.alive(),
             capacity: node.datapath.conntrack_capacity().into(),
             created: counters.connections,
-            expired,
-            // What was made and is neither there nor removed by us has been pushed out.
-            evicted: counters
-                .connections
-                .saturating_sub(counters.connections_replaced)
-                .saturating_sub(node.connections_at_start)
-                .saturating_sub(connections + expired),
+            expired: facts.connections.expired(),
+            evicted: facts.connections.evicted(),
         }),
         traffic: Some(v1::TrafficStatus {
             forwarded_packets: counters.forwarded.packets,
