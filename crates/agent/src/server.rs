@@ -48,7 +48,7 @@ pub async fn serve(
         .with_context(|| format!("cannot listen at {}", socket.display()))?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
     tonic::transport::Server::builder()
-        .add_service(AgentServer::new(server))
+        .add_service(AgentServer::new(server).max_decoding_message_size(api::MAX_MESSAGE_BYTES))
         .serve_with_incoming_shutdown(
             tokio_stream::wrappers::UnixListenerStream::new(listener),
             stop,
@@ -122,7 +122,7 @@ impl Agent for Server {
             line: object.origin().line,
         });
         Ok(Response::new(v1::ApplyResponse {
-            applied: !refused,
+            applied: !refused && !dry_run,
             results: results.collect(),
             diagnostics: applied.diagnostics.iter().filter_map(convert::diagnostic).collect(),
             effective_after_us: microseconds(applied.effective_after),

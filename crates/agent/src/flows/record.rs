@@ -100,31 +100,6 @@ impl FlowRecord {
             _ => Vec::new(),
         }
     }
-
-    /// One line for people.
-    fn summary(&self) -> String {
-        let Some(reason) = self.drop_reason() else {
-            return match self.kind() {
-                v1::FlowKind::Start => "allowed".to_owned(),
-                v1::FlowKind::Reply => "answered".to_owned(),
-                v1::FlowKind::End => "ended".to_owned(),
-                _ => String::new(),
-            };
-        };
-        let denied_by = self.denied_by();
-        let names = || {
-            let names: Vec<String> = denied_by.iter().map(|rule| rule.policy.to_string()).collect();
-            names.join(", ")
-        };
-        match reason {
-            DropReason::PolicyDefault if !denied_by.is_empty() => {
-                format!("denied: no rule of {} allows it", names())
-            }
-            DropReason::PolicyDefault => "denied: no rule allows it".to_owned(),
-            DropReason::PolicyDenied => format!("denied by {}", names()),
-            other => format!("dropped: {}", other.name()),
-        }
-    }
 }
 
 impl EndpointNames {
@@ -144,6 +119,12 @@ pub struct Conversion {
 
 impl Conversion {
     pub fn message(&self, record: &Record) -> v1::Flow {
+        let mut message = self.without_summary(record);
+        message.summary = message.summary_text();
+        message
+    }
+
+    fn without_summary(&self, record: &Record) -> v1::Flow {
         let common = v1::Flow {
             time: Some(record.time.into()),
             uuid: format!("{}-{:016x}-{:016x}", self.node, self.run, record.sequence),
@@ -156,7 +137,6 @@ impl Conversion {
             Body::Lost { count, cpu, cause } => v1::Flow {
                 kind: v1::FlowKind::Lost.into(),
                 lost: Some(v1::LostEvents { count: *count, cpu: *cpu, cause: (*cause).into() }),
-                summary: format!("{count} events lost"),
                 ..common
             },
         }
@@ -229,7 +209,6 @@ impl Conversion {
             start_time: known_flow.then(|| started.into()),
             duration: known_flow.then(|| lasted.try_into().unwrap_or_default()),
             cpu: event.cpu.into(),
-            summary: record.summary(),
             ..common
         }
     }
