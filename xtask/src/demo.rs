@@ -11,7 +11,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use serde_json::Value;
 use testkit::{Node, Skep, Workload, gate, remains};
 
 use crate::report::Step;
@@ -89,7 +88,7 @@ impl Shop {
         programs::start_nginx(&web, &folder)?;
         programs::start_nginx(&web_2, &folder)?;
         programs::start_redis(&cache, &folder)?;
-        let endpoints = json(&skep, &["endpoint", "list"])?;
+        let endpoints = skep.json(&["endpoint", "list"])?;
         let address = |name: &str| {
             let endpoint = endpoints.as_array()?.iter().find(|one| one["workload"] == name)?;
             endpoint["addresses"].as_array()?.iter().find_map(|one| one.as_str()?.parse().ok())
@@ -97,7 +96,7 @@ impl Shop {
         let address = |name: &str| {
             address(name).with_context(|| format!("workload shop/{name} has no address yet"))
         };
-        let services = json(&skep, &["service", "list"])?;
+        let services = skep.json(&["service", "list"])?;
         let service = services.as_array().and_then(|list| list.first());
         let service = service.and_then(|one| one["address"].as_str()?.parse().ok());
         for (address, port) in
@@ -118,7 +117,7 @@ impl Shop {
 
 /// Kernel and what of it is used.
 fn features(skep: &Skep) -> Result<String> {
-    let status = json(skep, &["status"])?;
+    let status = skep.json(&["status"])?;
     let kernel = status["kernel_release"].as_str().unwrap_or_default();
     let kernel = kernel.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
     let features = status["features"].as_array().into_iter().flatten();
@@ -127,12 +126,6 @@ fn features(skep: &Skep) -> Result<String> {
         .filter_map(|feature| feature["name"].as_str())
         .collect();
     Ok(format!("kernel {kernel}: {}", names.join(", ")))
-}
-
-fn json(skep: &Skep, arguments: &[&str]) -> Result<Value> {
-    let text = skep.run(arguments.iter().chain(&["-o", "json"]))?;
-    serde_json::from_str(&text)
-        .with_context(|| format!("`skep {}` printed: {text}", arguments.join(" ")))
 }
 
 fn farewell(skep: &Skep) {

@@ -1,12 +1,13 @@
 //! An isolated node: `skepd` in a network namespace of its own.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
-use host::{NetNamespace, sysctl};
+use host::{NetNamespace, Netlink, sysctl};
+use ipnet::IpNet;
 use nix::mount::{MsFlags, mount};
 use serde_json::Value;
 
@@ -20,6 +21,10 @@ use daemon::Daemon;
 /// The pools nodes give addresses from.
 pub const POOL_V4: &str = "10.244.0.0/24";
 pub const POOL_V6: &str = "fd00:244::/64";
+
+/// The node's own addresses (of the blocks for documentation).
+pub const NODE_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub const NODE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
 /// A node with the agent in it. It vanishes, with all its workloads, when dropped.
 #[derive(Debug)]
@@ -82,6 +87,7 @@ impl Node {
             .with_context(|| format!("cannot mount bpffs on {}", bpffs.display()))?;
         let netns = NetNamespace::create(&format!("{name}-node"))?;
         sysctl::ensure_forwarding(&netns)?;
+        give_addresses(&netns)?;
         let cgroup = host::cgroup::Root::find()?.create(name)?;
         // A cgroup of its own for the host's processes, so that those of workloads are beside it.
         let host = cgroup.path().join("host");
@@ -209,6 +215,18 @@ impl Workload {
         fs::remove_dir(&self.place.cgroup)
             .with_context(|| format!("cannot remove {}", self.place.cgroup.display()))
     }
+}
+
+/// The node's own addresses, which are those of no pool.
+fn give_addresses(netns: &NetNamespace) -> Result<()> {
+    const LOOPBACK: u32 = 1;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let netlink = Netlink::connect(netns)?;
+        netlink.ensure_address(LOOPBACK, IpNet::from(IpAddr::from(NODE_V4))).await?;
+        netlink.ensure_address(LOOPBACK, IpNet::from(IpAddr::from(NODE_V6))).await?;
+        Ok(())
+    })
 }
 
 fn next_name() -> String {

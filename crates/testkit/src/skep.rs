@@ -32,6 +32,13 @@ impl Skep {
         printed(&command, output)
     }
 
+    /// Runs a command that can answer in JSON.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let text = self.run(arguments.iter().chain(&["-o", "json"]))?;
+        let command = || format!("`skep {}` printed: {text}", arguments.join(" "));
+        serde_json::from_str(&text).with_context(command)
+    }
+
     /// Applies the documents; when it returns they are in force.
     pub fn apply(&self, documents: &[Value]) -> Result<String> {
         self.with_stream("apply", &manifest::stream(documents))

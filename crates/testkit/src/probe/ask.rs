@@ -79,12 +79,21 @@ async fn udp(target: &Target, ends: &mut Ends) -> io::Result<String> {
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(target.socket_address()).await?;
-    *ends = Ends { local: socket.local_addr().ok(), peer: socket.peer_addr().ok() };
     let question: Vec<u8> = (0..16 + target.extra_bytes).map(|byte| byte as u8).collect();
-    socket.send(&question).await?;
     let mut answer = vec![0; question.len() + 1024];
-    let length = socket.recv(&mut answer).await?;
+    let length = if target.unconnected {
+        socket.send_to(&question, target.socket_address()).await?;
+        let (length, from) = socket.recv_from(&mut answer).await?;
+        if from != target.socket_address() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("answer of {from}")));
+        }
+        length
+    } else {
+        socket.connect(target.socket_address()).await?;
+        *ends = Ends { local: socket.local_addr().ok(), peer: socket.peer_addr().ok() };
+        socket.send(&question).await?;
+        socket.recv(&mut answer).await?
+    };
     answer.truncate(length);
     let name_len = length.checked_sub(question.len()).filter(|at| answer[*at..] == question);
     let name = name_len.map(|len| String::from_utf8_lossy(&answer[..len]).trim_end().to_owned());

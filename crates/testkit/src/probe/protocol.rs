@@ -64,6 +64,9 @@ pub struct Target {
     /// Payload beyond the few bytes that a probe sends anyway (UDP only).
     #[serde(default)]
     pub extra_bytes: usize,
+    /// Ask with sendto(2) and take an answer from the target's address only (UDP only).
+    #[serde(default)]
+    pub unconnected: bool,
     /// Initiate tag of the packet that is sent (SCTP only).
     #[serde(default)]
     pub tag: u32,
@@ -71,7 +74,7 @@ pub struct Target {
 
 impl Target {
     pub fn new(transport: Transport, address: IpAddr, port: u16) -> Self {
-        Self { transport, address, port, extra_bytes: 0, tag: 0 }
+        Self { transport, address, port, extra_bytes: 0, unconnected: false, tag: 0 }
     }
 
     pub fn socket_address(&self) -> SocketAddr {
