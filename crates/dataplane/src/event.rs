@@ -8,21 +8,19 @@ use abi::event::FlowKind;
 use abi::metrics;
 use abi::state::{State, limiter};
 
-/// What an event says besides the flow.
+/// What an event says besides flow and packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
-    pub kind: FlowKind,
-    /// [`abi::drop_reason::DropReason`], or 0.
-    pub reason: u8,
-    /// [`abi::event::Direction`].
-    pub direction: u8,
-    pub is_reply: bool,
+    /// [`FlowKind`].
+    pub kind: u8,
+    pub is_reply: u8,
     pub ifindex: u32,
     pub now: u64,
 }
 
-/// Writes an event about the packet `parsed` of the flow `entry`, whose first packet had the tuple
-/// `original`, unless the limit or the ring buffer refuses it: both are counted.
+/// Counts a drop, and writes an event about the packet `parsed` of the flow `entry`, whose first
+/// packet had the tuple `original`, unless the limit or the ring buffer refuses it: both are
+/// counted. Reason and direction of a denial are those in `entry`.
 #[inline(always)]
 pub fn report(
     env: &impl Env,
@@ -32,9 +30,14 @@ pub fn report(
     original: &Tuple,
     entry: &Entry,
 ) {
-    let (class, rate) = match what.kind {
-        FlowKind::Drop | FlowKind::Cut => (limiter::DROPS, state.drop_events_per_second),
-        _ => (limiter::FLOWS, state.flow_events_per_second),
+    if what.kind == FlowKind::Drop as u8 {
+        env.count(u32::from(entry.denied.get()), parsed.length);
+    }
+    let denied = what.kind == FlowKind::Drop as u8 || what.kind == FlowKind::Cut as u8;
+    let (class, rate) = if denied {
+        (limiter::DROPS, state.drop_events_per_second)
+    } else {
+        (limiter::FLOWS, state.flow_events_per_second)
     };
     if let Some(bucket) = env.bucket(class)
         && !bucket.take(rate, what.now)
@@ -70,14 +73,14 @@ pub fn report(
         event.ingress_rule = entry.ingress_rule.get();
         event.ifindex = what.ifindex;
         event.length = parsed.length;
-        event.kind = what.kind as u8;
-        event.reason = what.reason;
-        event.direction = what.direction;
+        event.kind = what.kind;
+        event.reason = if denied { entry.denied.get() } else { 0 };
+        event.direction = if denied { entry.denied_direction.get() } else { 0 };
         event.protocol = original.protocol;
         event.tcp_flags = parsed.tcp;
         event.icmp_type = parsed.icmp_type;
         event.icmp_code = parsed.icmp_code;
-        event.is_reply = u8::from(what.is_reply);
+        event.is_reply = what.is_reply;
         event.flags = entry.flags.get();
         event.zero = [0; 6];
     });

@@ -23,13 +23,13 @@ use crate::conntrack::Entry;
 use crate::env::Env;
 use crate::flow::{self, Tuple};
 use crate::packet::Packet;
-use crate::parse::{self, Kind, Parsed};
+use crate::parse::{self, Fragmented, Kind, Parsed};
 use crate::policy;
 use crate::{fragment, rewrite};
 use abi::conntrack::{FlowKey, ServiceFlow, ServiceFlowKey};
 use abi::drop_reason::DropReason;
 use abi::endpoint::{Endpoint, flags};
-use abi::event::{Direction, FlowKind};
+use abi::event::FlowKind;
 use abi::state::{MARK_DECIDED, State, state_flags};
 use abi::{Address, Port, metrics};
 use wire::ip::protocol;
@@ -148,17 +148,17 @@ pub fn from_endpoint<E: Env, P: Packet>(
 ) -> Decision {
     let Some(state) = env.state() else { return Decision::Drop };
     let mut way = Way { env, packet, scratch, state: &state, now: env.now(), from_high: false };
-    match parse::parse(way.packet, &mut way.scratch.parsed) {
-        Ok(Kind::Flow) => {}
-        Ok(Kind::Link) => return Decision::Pass,
-        Err(reason) => return way.finish(Outcome::refuse(reason)),
+    match way.examine() {
+        EXAMINED => {}
+        LINK => return Decision::Pass,
+        reason => return way.refuse(reason),
     }
     match env.endpoint(&way.scratch.parsed.source) {
         Some(endpoint) if endpoint.ifindex == way.packet.ifindex() => {}
-        _ => return way.finish(Outcome::refuse(DropReason::SpoofedSource)),
+        _ => return way.refuse(DropReason::SpoofedSource as u8),
     }
-    if let Err(reason) = fragment::resolve(env, &mut way.scratch.parsed) {
-        return way.finish(Outcome::refuse(reason));
+    if way.scratch.parsed.fragmented != Fragmented::No && !way.resolve_fragment() {
+        return way.refuse(DropReason::FragmentUnknown as u8);
     }
     let outcome = way.sent_by_endpoint();
     way.finish(outcome)
@@ -171,23 +171,44 @@ pub fn to_endpoint<E: Env, P: Packet>(env: &E, packet: &mut P, scratch: &mut Scr
     }
     let Some(state) = env.state() else { return Decision::Drop };
     let mut way = Way { env, packet, scratch, state: &state, now: env.now(), from_high: false };
-    match parse::parse(way.packet, &mut way.scratch.parsed) {
-        Ok(Kind::Flow) => {}
-        Ok(Kind::Link) => return Decision::Pass,
-        Err(reason) => return way.finish(Outcome::refuse(reason)),
+    match way.examine() {
+        EXAMINED => {}
+        LINK => return Decision::Pass,
+        reason => return way.refuse(reason),
     }
     match env.endpoint(&way.scratch.parsed.destination) {
         Some(endpoint) if endpoint.ifindex == way.packet.ifindex() => {}
-        _ => return way.finish(Outcome::refuse(DropReason::NoEndpoint)),
+        _ => return way.refuse(DropReason::NoEndpoint as u8),
     }
-    if let Err(reason) = fragment::resolve(env, &mut way.scratch.parsed) {
-        return way.finish(Outcome::refuse(reason));
+    if way.scratch.parsed.fragmented != Fragmented::No && !way.resolve_fragment() {
+        return way.refuse(DropReason::FragmentUnknown as u8);
     }
     let outcome = way.sent_to_endpoint();
     way.finish(outcome)
 }
 
+/// The packet has been parsed.
+const EXAMINED: u8 = 0;
+/// It stays on the link.
+const LINK: u8 = u8::MAX;
+
 impl<'a, E: Env, P: Packet> Way<'a, E, P> {
+    /// False if the packet is a fragment whose first is not known.
+    #[inline(never)]
+    fn resolve_fragment(&mut self) -> bool {
+        fragment::resolve(self.env, &mut self.scratch.parsed)
+    }
+
+    /// Parses the packet. Gives one of the above or a [`DropReason`], as a number.
+    #[inline(never)]
+    fn examine(&mut self) -> u8 {
+        match parse::parse(self.packet, &mut self.scratch.parsed) {
+            Ok(Kind::Flow) => EXAMINED,
+            Ok(Kind::Link) => LINK,
+            Err(reason) => reason as u8,
+        }
+    }
+
     #[inline(always)]
     fn sent_by_endpoint(&mut self) -> Outcome {
         let env = self.env;
@@ -330,7 +351,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         };
         if redirect && self.scratch.parsed.ttl <= 1 {
             // The host's stack has to tell the sender, who is to see the packet as it sent it.
-            self.refuse(DropReason::TimeExceeded as u8);
+            self.report_refusal(DropReason::TimeExceeded as u8);
             return Outcome::PASS;
         }
         if translated && !self.translate() {
@@ -357,11 +378,18 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     }
 
     /// Drops a packet that has no flow, or whose flow it must not touch.
+    #[inline(always)]
+    fn refuse(&mut self, reason: u8) -> Decision {
+        self.report_refusal(reason);
+        Decision::Drop
+    }
+
     #[inline(never)]
-    fn refuse(&mut self, reason: u8) {
+    fn report_refusal(&mut self, reason: u8) {
         let Scratch { parsed, original, entry, .. } = &mut *self.scratch;
         *original = parsed.tuple;
         *entry = Entry::empty();
+        entry.denied.set(reason);
         policy::identify(self.env, original, entry);
         if reason == DropReason::NoBackend as u8 {
             entry.vip.set(original.destination);
@@ -370,7 +398,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
                 entry.service.set(found.id);
             }
         }
-        self.report_new(FlowKind::Drop, reason, Direction::None);
+        self.report_new(FlowKind::Drop);
     }
 
     #[inline(always)]
@@ -381,10 +409,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             0 => Decision::Pass,
             1 => Decision::PassDecided,
             Outcome::REDIRECT => Decision::RedirectPeer(data),
-            Outcome::REFUSE => {
-                self.refuse(data as u8);
-                Decision::Drop
-            }
+            Outcome::REFUSE => self.refuse(data as u8),
             _ => Decision::Drop,
         }
     }

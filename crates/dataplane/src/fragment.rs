@@ -7,25 +7,25 @@
 use crate::env::Env;
 use crate::parse::{Fragmented, Parsed};
 use abi::conntrack::FragmentPorts;
-use abi::drop_reason::DropReason;
 
+/// False if the packet is a later fragment of something whose first was not seen.
 #[inline(always)]
-pub fn resolve(env: &impl Env, parsed: &mut Parsed) -> Result<(), DropReason> {
+pub fn resolve(env: &impl Env, parsed: &mut Parsed) -> bool {
     match parsed.fragmented {
-        Fragmented::No => Ok(()),
+        Fragmented::No => true,
         Fragmented::First => {
             let ports = FragmentPorts {
                 source_port: parsed.tuple.source_port,
                 destination_port: parsed.tuple.destination_port,
             };
             env.insert_fragment(&parsed.fragment, &ports);
-            Ok(())
+            true
         }
         Fragmented::Later => {
-            let ports = env.fragment(&parsed.fragment).ok_or(DropReason::FragmentUnknown)?;
+            let Some(ports) = env.fragment(&parsed.fragment) else { return false };
             parsed.tuple.source_port = ports.source_port;
             parsed.tuple.destination_port = ports.destination_port;
-            Ok(())
+            true
         }
     }
 }

@@ -23,25 +23,19 @@ use abi::policy::{ANY_PEER, EMPTY_PORT_SET, NO_RULE, PeerKey, PortKey, rule_flag
 use abi::{Address, Port};
 use wire::ip::protocol;
 
-/// Who denies, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Denial {
-    pub reason: DropReason,
-    pub direction: Direction,
-}
-
-/// Decides the flow whose first packet has `tuple` (after translation), and writes into `entry` who
-/// the ends are and which rules allowed it or denied it.
-#[inline(always)]
-pub fn decide<E: Env>(env: &E, tuple: &Tuple, entry: &Entry) -> Option<Denial> {
+/// Decides the flow whose first packet has `tuple` (after translation). Writes into `entry` who the
+/// ends are, which rules allowed it, and who denies it and why. False if it is denied.
+#[inline(never)]
+pub fn decide<E: Env>(env: &E, tuple: &Tuple, entry: &Entry) -> bool {
     let Ends { source, destination, from, to } = identify(env, tuple, entry);
     entry.egress_rule.set(NO_RULE);
     entry.ingress_rule.set(NO_RULE);
+    entry.denied.set(0);
     if entry.has(conn_flags::HAIRPIN) {
         // The source in the tuple stands for the destination itself.
         entry.initiator_identity.set(to.identity);
         entry.initiator_endpoint.set(entry.responder_endpoint.get());
-        return None;
+        return true;
     }
     let port = policy_port(tuple, entry.icmp_type.get());
     if let Some(endpoint) = &source
@@ -50,8 +44,10 @@ pub fn decide<E: Env>(env: &E, tuple: &Tuple, entry: &Entry) -> Option<Denial> {
     {
         let (rule, denied) = rules(env, endpoint.egress, to.peer, tuple.protocol, port);
         entry.egress_rule.set(rule);
-        if let Some(reason) = denied {
-            return Some(Denial { reason, direction: Direction::Egress });
+        if denied != 0 {
+            entry.denied.set(denied);
+            entry.denied_direction.set(Direction::Egress as u8);
+            return false;
         }
     }
     if let Some(endpoint) = &destination
@@ -60,11 +56,13 @@ pub fn decide<E: Env>(env: &E, tuple: &Tuple, entry: &Entry) -> Option<Denial> {
     {
         let (rule, denied) = rules(env, endpoint.ingress, from.peer, tuple.protocol, port);
         entry.ingress_rule.set(rule);
-        if let Some(reason) = denied {
-            return Some(Denial { reason, direction: Direction::Ingress });
+        if denied != 0 {
+            entry.denied.set(denied);
+            entry.denied_direction.set(Direction::Ingress as u8);
+            return false;
         }
     }
-    None
+    true
 }
 
 #[allow(missing_debug_implementations, reason = "what the environment holds may not be printable")]
@@ -119,29 +117,25 @@ fn address(env: &impl Env, address: Address) -> AddressInfo {
     }
 }
 
+/// The rule that decides, and the reason of a denial or 0.
 #[inline(always)]
-fn rules(
-    env: &impl Env,
-    rule_set: u32,
-    peer: u32,
-    protocol: u8,
-    port: Port,
-) -> (u32, Option<DropReason>) {
+fn rules(env: &impl Env, rule_set: u32, peer: u32, protocol: u8, port: Port) -> (u32, u8) {
+    const DEFAULT: (u32, u8) = (NO_RULE, DropReason::PolicyDefault as u8);
     let port_set = match env.port_set(&PeerKey { rule_set, peer }) {
         Some(port_set) => port_set,
         None => match env.port_set(&PeerKey { rule_set, peer: ANY_PEER }) {
             Some(port_set) => port_set,
-            None => return (NO_RULE, Some(DropReason::PolicyDefault)),
+            None => return DEFAULT,
         },
     };
     if port_set == EMPTY_PORT_SET {
-        return (NO_RULE, Some(DropReason::PolicyDefault));
+        return DEFAULT;
     }
     match env.rule(&PortKey::exact(port_set, protocol, port)) {
-        None => (NO_RULE, Some(DropReason::PolicyDefault)),
+        None => DEFAULT,
         Some(rule) if rule.flags & rule_flags::DENY != 0 => {
-            (rule.id, Some(DropReason::PolicyDenied))
+            (rule.id, DropReason::PolicyDenied as u8)
         }
-        Some(rule) => (rule.id, None),
+        Some(rule) => (rule.id, 0),
     }
 }

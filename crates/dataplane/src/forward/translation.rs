@@ -27,7 +27,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
 
     /// Looks the destination up as a service. If it is one, writes the translated tuple and what
     /// the new entry says of it.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn choose_backend(&mut self) -> Chosen {
         let tuple = &self.scratch.parsed.tuple;
         let key = service_key(tuple);

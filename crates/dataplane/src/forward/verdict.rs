@@ -4,13 +4,14 @@ use super::{Scratch, Way};
 use crate::conntrack::Entry;
 use crate::env::Env;
 use crate::event::{self, Report};
-use crate::flow;
 use crate::packet::Packet;
-use crate::policy::{self, Denial};
+use crate::parse::Parsed;
+use crate::{flow, policy};
 use abi::conntrack::conn_flags;
 use abi::drop_reason::DropReason;
-use abi::event::{Direction, FlowKind};
+use abi::event::FlowKind;
 use abi::metrics;
+use abi::state::State;
 use wire::ip::protocol;
 use wire::transport::tcp_flags;
 
@@ -42,43 +43,34 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
     }
 
     #[inline(never)]
-    pub(super) fn first_reply(&mut self, entry: &Entry) {
+    fn first_reply(&mut self, entry: &Entry) {
         entry.set(conn_flags::REPLY_SEEN);
-        if let Some(owner) = self.packet.owner(&self.scratch.parsed.tuple) {
-            entry.responder.set(owner.process);
-        }
+        own_reply(self.packet, &self.scratch.parsed, entry);
         self.report_known(entry, FlowKind::Reply, true);
     }
 
     #[inline(never)]
-    pub(super) fn end(&mut self, entry: &Entry, is_reply: bool) {
+    fn end(&mut self, entry: &Entry, is_reply: bool) {
         entry.set(conn_flags::END_REPORTED);
         self.report_known(entry, FlowKind::End, is_reply);
     }
 
     /// The policy has changed since the flow's verdict.
     #[inline(never)]
-    pub(super) fn decide_again(&mut self, entry: &Entry, is_reply: bool) {
+    fn decide_again(&mut self, entry: &Entry, is_reply: bool) {
         let env = self.env;
         env.count(metrics::REVALIDATED, 0);
         self.write_original(entry);
-        let before = entry.denied.get();
-        match policy::decide(env, &self.scratch.original, entry) {
-            None => entry.denied.set(0),
-            Some(Denial { reason, direction }) => {
-                entry.denied.set(reason as u8);
-                entry.denied_direction.set(direction as u8);
-            }
-        }
+        let was_allowed = entry.denied.get() == 0;
+        let allowed = policy::decide(env, &self.scratch.original, entry);
         entry.epoch.set(self.state.policy_epoch);
-        if before == 0 && entry.denied.get() != 0 {
+        if was_allowed && !allowed {
             self.report_known(entry, FlowKind::Cut, is_reply);
         }
     }
 
     #[inline(never)]
-    pub(super) fn deny_known(&mut self, entry: &Entry, is_reply: bool) {
-        self.env.count(u32::from(entry.denied.get()), self.scratch.parsed.length);
+    fn deny_known(&mut self, entry: &Entry, is_reply: bool) {
         self.report_known(entry, FlowKind::Drop, is_reply);
     }
 
@@ -95,18 +87,9 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
         if self.from_high {
             entry.set(conn_flags::FROM_HIGH);
         }
-        if let Some(owner) = self.packet.owner(&parsed.tuple) {
-            entry.initiator.set(owner.process);
-            if !translated && !owner.vip.is_none() {
-                entry.vip.set(owner.vip);
-                entry.vip_port.set(owner.vip_port);
-                entry.service.set(owner.service);
-                entry.backend.set(owner.backend);
-                entry.set(conn_flags::SOCKET_TRANSLATED);
-            }
-        }
-        if let Some(Denial { reason, direction }) = policy::decide(env, original, entry) {
-            self.report_new(FlowKind::Drop, reason as u8, direction);
+        own_original(self.packet, parsed, entry);
+        if !policy::decide(env, original, entry) {
+            self.report_new(FlowKind::Drop);
             return false;
         }
         if parsed.tuple.protocol == protocol::TCP {
@@ -117,65 +100,102 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
             entry.open(parsed.tcp);
         }
         entry.update(false, parsed.length, self.now);
-        self.replace();
+        if let Some(old) = env.connection(&self.scratch.key) {
+            self.replace(&old);
+        }
         if !env.insert_connection(&self.scratch.key, &self.scratch.entry) {
-            self.report_new(FlowKind::Drop, DropReason::ConntrackFull as u8, Direction::None);
+            self.scratch.entry.denied.set(DropReason::ConntrackFull as u8);
+            self.report_new(FlowKind::Drop);
             return false;
         }
         env.count(metrics::CONNECTIONS, self.scratch.parsed.length);
-        self.report_new(FlowKind::Start, 0, Direction::None);
+        self.report_new(FlowKind::Start);
         true
     }
 
     /// Reports the end of an old connection whose tuple is used anew.
     #[inline(always)]
-    pub(super) fn replace(&mut self) {
-        let env = self.env;
-        let Some(old) = env.connection(&self.scratch.key) else { return };
-        env.count(metrics::CONNECTIONS_REPLACED, 0);
+    fn replace(&self, old: &Entry) {
+        self.env.count(metrics::CONNECTIONS_REPLACED, 0);
         if !old.has(conn_flags::END_REPORTED) {
-            self.report_known(&old, FlowKind::End, false);
+            self.report(old, What::new(FlowKind::End, false));
         }
     }
 
     #[inline(always)]
-    pub(super) fn write_original(&mut self, entry: &Entry) {
+    fn write_original(&mut self, entry: &Entry) {
         let Scratch { original, key, .. } = &mut *self.scratch;
         flow::tuple_of(key, entry.has(conn_flags::FROM_HIGH), original);
     }
 
     /// An event about a flow in the map.
     #[inline(always)]
-    pub(super) fn report_known(&mut self, entry: &Entry, kind: FlowKind, is_reply: bool) {
+    fn report_known(&mut self, entry: &Entry, kind: FlowKind, is_reply: bool) {
         self.write_original(entry);
-        let denied = matches!(kind, FlowKind::Drop | FlowKind::Cut);
-        let what = Report {
-            kind,
-            reason: if denied { entry.denied.get() } else { 0 },
-            direction: if denied { entry.denied_direction.get() } else { 0 },
-            is_reply,
-            ifindex: self.packet.ifindex(),
-            now: self.now,
-        };
-        let Scratch { parsed, original, .. } = &*self.scratch;
-        event::report(self.env, self.state, what, parsed, original, entry);
+        self.report(entry, What::new(kind, is_reply));
     }
 
-    /// An event about a flow that is in the scratch only.
+    /// An event about a flow that is in the scratch only; its tuple is in `original`.
     #[inline(always)]
-    pub(super) fn report_new(&mut self, kind: FlowKind, reason: u8, direction: Direction) {
-        if reason != 0 {
-            self.env.count(u32::from(reason), self.scratch.parsed.length);
-        }
-        let what = Report {
-            kind,
-            reason,
-            direction: direction as u8,
-            is_reply: false,
-            ifindex: self.packet.ifindex(),
-            now: self.now,
-        };
-        let Scratch { parsed, original, entry, .. } = &*self.scratch;
-        event::report(self.env, self.state, what, parsed, original, entry);
+    pub(super) fn report_new(&self, kind: FlowKind) {
+        self.report(&self.scratch.entry, What::new(kind, false));
+    }
+
+    #[inline(always)]
+    fn report(&self, entry: &Entry, what: What) {
+        report(self.env, self.state, self.scratch, entry, what.on(self.packet.ifindex()));
+    }
+}
+
+/// What an event says besides flow and packet, in one number: a function of an eBPF program takes
+/// five arguments.
+#[derive(Clone, Copy)]
+struct What(u64);
+
+impl What {
+    #[inline(always)]
+    fn new(kind: FlowKind, is_reply: bool) -> Self {
+        What(kind as u64 | u64::from(is_reply) << 8)
+    }
+
+    #[inline(always)]
+    fn on(self, ifindex: u32) -> Self {
+        What(self.0 | u64::from(ifindex) << 32)
+    }
+}
+
+// The functions below need much stack. They call nothing, so that no two of their frames are ever
+// on the stack together.
+
+#[inline(never)]
+fn report<E: Env>(env: &E, state: &State, scratch: &Scratch, entry: &Entry, what: What) {
+    let What(number) = what;
+    let what = Report {
+        kind: number as u8,
+        is_reply: (number >> 8) as u8,
+        ifindex: (number >> 32) as u32,
+        now: env.now(),
+    };
+    event::report(env, state, what, &scratch.parsed, &scratch.original, entry);
+}
+
+/// Enters the process that sent the first packet, and the service that it asked for.
+#[inline(never)]
+fn own_original<P: Packet>(packet: &P, parsed: &Parsed, entry: &Entry) {
+    let Some(owner) = packet.owner(&parsed.tuple) else { return };
+    entry.initiator.set(owner.process);
+    if entry.vip.get().is_none() && !owner.vip.is_none() {
+        entry.vip.set(owner.vip);
+        entry.vip_port.set(owner.vip_port);
+        entry.service.set(owner.service);
+        entry.backend.set(owner.backend);
+        entry.set(conn_flags::SOCKET_TRANSLATED);
+    }
+}
+
+#[inline(never)]
+fn own_reply<P: Packet>(packet: &P, parsed: &Parsed, entry: &Entry) {
+    if let Some(owner) = packet.owner(&parsed.tuple) {
+        entry.responder.set(owner.process);
     }
 }
