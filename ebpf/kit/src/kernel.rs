@@ -14,7 +14,6 @@ use aya_ebpf::helpers::{
     bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_ringbuf_query,
     bpf_ringbuf_reserve, bpf_ringbuf_submit,
 };
-use core::ptr;
 use dataplane::conntrack::Entry;
 use dataplane::env::Env;
 use dataplane::limit::Bucket;
@@ -120,7 +119,7 @@ impl Env for Kernel {
 
     #[inline(always)]
     fn insert_connection(&self, key: &FlowKey, entry: &Entry) -> bool {
-        maps::CONNTRACK.insert_raw(key, ptr::from_ref(entry).cast())
+        maps::CONNTRACK.insert_as(key, entry)
     }
 
     #[inline(always)]

@@ -79,15 +79,17 @@ impl<K, V, const T: usize, const M: usize, const F: usize> Map<K, V, T, M, F> {
     /// Inserts or replaces.
     #[inline(always)]
     pub fn insert(&self, key: &K, value: &V) -> bool {
-        self.insert_raw(key, ptr::from_ref(value).cast())
+        self.insert_as(key, value)
     }
 
     /// The same for a value of another type with the layout of `V`.
     #[inline(always)]
-    pub fn insert_raw(&self, key: &K, value: *const c_void) -> bool {
-        // SAFETY: the helper reads a `K` and as many bytes as a `V` has; the verifier checks that
-        // they are there.
-        unsafe { bpf_map_update_elem(self.as_ptr(), ptr::from_ref(key).cast(), value, 0) == 0 }
+    pub fn insert_as<W>(&self, key: &K, value: &W) -> bool {
+        const { assert!(size_of::<W>() == size_of::<V>()) };
+        let (key, value) = (ptr::from_ref(key).cast(), ptr::from_ref(value).cast());
+        // SAFETY: the helper reads a `K` and as many bytes as a `V` has, which are as many as a `W`
+        // has.
+        unsafe { bpf_map_update_elem(self.as_ptr(), key, value, 0) == 0 }
     }
 
     #[inline(always)]

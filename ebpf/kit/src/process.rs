@@ -53,8 +53,6 @@ static NOTHING: Draft = EMPTY;
 #[unsafe(export_name = "drafts")]
 static DRAFTS: Hash<u64, [u64; size_of::<Draft>() / 8], 1024> = Hash::new();
 
-const _: () = assert!(size_of::<Draft>() % 8 == 0);
-
 /// Makes the socket remember the current process, and describes the process if it is new or runs
 /// something new.
 ///
@@ -94,7 +92,7 @@ fn key(task: Pointer) -> Option<ProcessKey> {
 
 #[inline(always)]
 fn describe(task: Pointer, key: &ProcessKey, exec_id: u64) {
-    if !DRAFTS.insert_raw(&task.0, ptr::from_ref(&NOTHING).cast()) {
+    if !DRAFTS.insert_as(&task.0, &NOTHING) {
         return;
     }
     let draft: *mut Draft = DRAFTS.lookup(&task.0).cast();
