@@ -4,7 +4,12 @@
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Kernel(#[from] bpf_kernel::Error),
+    Kernel(bpf_kernel::Error),
+    #[error(
+        "{0}; start skepd once with --replace-maps (connections begin anew, endpoints and policy \
+         are written again), or with the sizes that the maps have"
+    )]
+    OtherLayout(bpf_kernel::Error),
     #[error(transparent)]
     Host(#[from] host::Error),
     #[error(
@@ -14,6 +19,15 @@ pub enum Error {
         abi::ABI_VERSION
     )]
     OtherAbi { bpffs: String, found: u32 },
+}
+
+impl From<bpf_kernel::Error> for Error {
+    fn from(error: bpf_kernel::Error) -> Self {
+        match error {
+            bpf_kernel::Error::MapMismatch { .. } => Error::OtherLayout(error),
+            error => Error::Kernel(error),
+        }
+    }
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
