@@ -163,7 +163,9 @@ fn workload(shape: Shape, number: u32) -> EndpointInput {
     ]);
     for which in 0..POLICIES_PER_IDENTITY {
         let policy = match shape {
-            Shape::Grouped => number % (POLICIES / POLICIES_PER_IDENTITY) * POLICIES_PER_IDENTITY + which,
+            Shape::Grouped => {
+                number % (POLICIES / POLICIES_PER_IDENTITY) * POLICIES_PER_IDENTITY + which
+            }
             // Steps that share no factor with the number of policies mix them well.
             Shape::Scattered => (number * 7919 + which * (1 + number % 49) * 37) % POLICIES,
         };

@@ -18,23 +18,7 @@ impl Compiler {
         let old_groups = old.map(|old| old.groups).unwrap_or_default();
         let mut groups = Vec::new();
         for group in lower::network_policy(policy) {
-            let old = old_groups.iter().find(|old| old.group.direction == group.direction);
-            let mut rules = Vec::new();
-            for (index, rule) in group.rules.iter().enumerate() {
-                let same = old.and_then(|old| {
-                    let before = old.group.rules.get(index)?;
-                    let unchanged = before.peers == rule.peers
-                        && before.ports == rule.ports
-                        && before.action == rule.action;
-                    unchanged.then(|| old.rules[index])
-                });
-                let number = match same {
-                    Some(number) => number,
-                    None => self.add_rule(&group, rule),
-                };
-                self.name_rule(number, &group, index);
-                rules.push(number);
-            }
+            let rules = (0..group.rules.len()).map(|index| self.own_rule(&group, index)).collect();
             groups.push(Group { group, rules });
         }
         // Blocks are counted in before they are counted out, so that a block that stays is never

@@ -7,7 +7,7 @@ use crate::rule::{
     Action, Direction, NamespaceSelector, PeerSelector, PortSelector, Rule, RuleGroup, Tier,
 };
 use model::content_id::{ContentHash, ContentIds};
-use model::{NamedPort, Operator, PortMatch, Selector};
+use model::{NamedPort, ObjectName, Operator, PortMatch, Selector};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// Former rules whose ids are still explained.
@@ -77,6 +77,9 @@ impl CompiledRule {
     }
 }
 
+/// Where a rule stands: policy, direction, index.
+type Position = (ObjectName, Direction, u32);
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
     rules: HashMap<u32, CompiledRule>,
@@ -84,7 +87,9 @@ pub(super) struct Rules {
     pub ids: ContentIds,
     references: HashMap<u32, RuleRef>,
     /// Ids by what they stand for; kept while the reference is.
-    positions: HashMap<(model::ObjectName, Direction, u32), u32>,
+    positions: HashMap<Position, u32>,
+    /// By id and hash of the content.
+    numbers: HashMap<(u32, u128), u32>,
     /// How many compiled rules have the id.
     id_uses: HashMap<u32, u32>,
     former: VecDeque<u32>,
@@ -128,6 +133,7 @@ impl Rules {
         }
         let rule = self.rules.remove(&number)?;
         self.open_and_naming.remove(&number);
+        self.numbers.remove(&(rule.id, rule.hash));
         if let Some(uses) = self.id_uses.get_mut(&rule.id) {
             *uses -= 1;
             if *uses == 0 {
@@ -151,8 +157,23 @@ impl Rules {
 }
 
 impl Compiler {
-    /// Adds a rule that a policy has now. Its id is given by [`name_rule`](Self::name_rule) only.
-    pub(super) fn add_rule(&mut self, group: &RuleGroup, rule: &Rule) -> u32 {
+    /// The number of a rule that a policy has now. The same rule at the same place is the same
+    /// number, even if it was replaced in between.
+    pub(super) fn own_rule(&mut self, group: &RuleGroup, index: usize) -> u32 {
+        let rule = &group.rules[index];
+        let position = (group.policy.clone(), group.direction, index as u32);
+        let id = self.rule_id(&position);
+        let (policy, direction, index) = position;
+        let origin = rule.origin.clone();
+        self.rules.references.insert(id, RuleRef { policy, direction, index, origin });
+
+        let hash = hash_rule(group, rule, id);
+        if let Some(&number) = self.rules.numbers.get(&(id, hash))
+            && let Some(rule) = self.rules.rules.get_mut(&number)
+        {
+            rule.owned = true;
+            return number;
+        }
         let number = self.rules.next;
         self.rules.next += 1;
         let peers = &self.peers;
@@ -163,7 +184,7 @@ impl Compiler {
             _ => None,
         });
         let compiled = CompiledRule {
-            id: 0,
+            id,
             direction: group.direction,
             tier: group.tier,
             priority: group.priority,
@@ -171,7 +192,7 @@ impl Compiler {
             ports: rule.ports.clone(),
             selectors: selectors.into_iter().collect(),
             port_names: port_names.collect(),
-            hash: hash_rule(group, rule),
+            hash,
             owned: true,
             rule_sets: BTreeSet::new(),
         };
@@ -182,40 +203,26 @@ impl Compiler {
             self.rules.open_and_naming.insert(number);
         }
         self.rules.rules.insert(number, compiled);
+        self.rules.numbers.insert((id, hash), number);
+        *self.rules.id_uses.entry(id).or_default() += 1;
         number
     }
 
-    /// Gives the rule its id, and the id its present origin.
-    pub(super) fn name_rule(&mut self, number: u32, group: &RuleGroup, index: usize) {
-        let position = (group.policy.clone(), group.direction, index as u32);
-        let id = match self.rules.positions.get(&position) {
-            Some(&id) => id,
-            None => {
-                let hash = hash_position(&position);
-                let (id, exception) = self.rules.ids.allocate(hash);
-                if exception {
-                    self.fresh.remember(Remembered::Exception(IdKind::Rule, hash, id));
-                }
-                self.rules.positions.insert(position.clone(), id);
-                id
-            }
-        };
-        let (policy, direction, index) = position;
-        let origin = group.rules[index as usize].origin.clone();
-        self.rules.references.insert(id, RuleRef { policy, direction, index, origin });
-        let Some(rule) = self.rules.rules.get_mut(&number) else { return };
-        if rule.id != id {
-            rule.id = id;
-            let mut hash = ContentHash::new("rule");
-            hash.hash(rule.hash);
-            hash.word(u64::from(id));
-            rule.hash = hash.finish();
-            *self.rules.id_uses.entry(id).or_default() += 1;
+    fn rule_id(&mut self, position: &Position) -> u32 {
+        if let Some(&id) = self.rules.positions.get(position) {
+            return id;
         }
+        let hash = hash_position(position);
+        let (id, exception) = self.rules.ids.allocate(hash);
+        if exception {
+            self.fresh.remember(Remembered::Exception(IdKind::Rule, hash, id));
+        }
+        self.rules.positions.insert(position.clone(), id);
+        id
     }
 }
 
-fn hash_position((policy, direction, index): &(model::ObjectName, Direction, u32)) -> u128 {
+fn hash_position((policy, direction, index): &Position) -> u128 {
     let mut hash = ContentHash::new("rule position");
     hash.text(&policy.namespace);
     hash.text(&policy.name);
@@ -224,8 +231,9 @@ fn hash_position((policy, direction, index): &(model::ObjectName, Direction, u32
     hash.finish()
 }
 
-fn hash_rule(group: &RuleGroup, rule: &Rule) -> u128 {
-    let mut hash = ContentHash::new("rule content");
+fn hash_rule(group: &RuleGroup, rule: &Rule, id: u32) -> u128 {
+    let mut hash = ContentHash::new("rule");
+    hash.word(u64::from(id));
     hash.word(group.tier as u64);
     hash.word(u64::from(group.priority));
     hash.word(rule.action as u64);

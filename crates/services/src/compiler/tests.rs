@@ -1,1 +1,356 @@
+use super::*;
+use crate::maglev;
+use crate::ring::blocks_for;
+use abi::service::service_flags;
+use model::{Algorithm, ServicePort, SliceEndpoint, SlicePort, TargetPort};
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
 
+/// The kernel's maps, as changes leave them.
+#[derive(Clone, Default)]
+struct Kernel(Tables);
+
+impl Kernel {
+    /// Applies a change in its order. After every write, every service leads to backends that are
+    /// there.
+    fn apply(&mut self, changes: &Changes) {
+        for (id, backend) in &changes.add_backends {
+            assert_eq!(self.0.backends.insert(*id, *backend), None);
+        }
+        let in_use: BTreeSet<u32> = self.0.services.values().flat_map(blocks_of).collect();
+        for (block, value) in &changes.add_ring {
+            assert!(!in_use.contains(block), "block {block} is written while in use");
+            self.0.ring.insert(*block, *value);
+        }
+        self.check();
+        for (key, value) in &changes.set_services {
+            self.0.services.insert(*key, *value);
+            self.check();
+        }
+        for key in &changes.remove_services {
+            assert!(self.0.services.remove(key).is_some());
+        }
+        for id in &changes.remove_backends {
+            assert!(self.0.backends.remove(id).is_some());
+        }
+        self.check();
+        let in_use: BTreeSet<u32> = self.0.services.values().flat_map(blocks_of).collect();
+        self.0.ring.retain(|block, _| in_use.contains(block));
+    }
+
+    fn check(&self) {
+        for service in self.0.services.values() {
+            assert!(self.slots(service).iter().all(|id| self.0.backends.contains_key(id)));
+        }
+    }
+
+    fn slots(&self, service: &abi::service::Service) -> Vec<u32> {
+        let blocks = blocks_of(service).flat_map(|block| self.0.ring[&block].backends);
+        blocks.take(service.ring_len as usize).collect()
+    }
+
+    /// `address:port` of every backend that the front-end leads to.
+    fn backends(&self, front_end: &str) -> Option<Vec<String>> {
+        let front_end: std::net::SocketAddr = front_end.parse().unwrap();
+        let key = front_end_key(front_end.ip(), front_end.port(), Protocol::Tcp);
+        let service = self.0.services.get(&key)?;
+        let slots: BTreeSet<u32> = self.slots(service).into_iter().collect();
+        let texts = slots.iter().map(|id| {
+            let backend = self.0.backends[id];
+            format!("{}:{}", backend.address, backend.port)
+        });
+        let mut texts: Vec<_> = texts.collect();
+        texts.sort();
+        Some(texts)
+    }
+}
+
+fn blocks_of(service: &abi::service::Service) -> impl Iterator<Item = u32> + use<> {
+    (service.ring_base..).take(blocks_for(service.ring_len as usize) as usize)
+}
+
+fn service(name: &str, addresses: &[&str], target: TargetPort) -> Service {
+    Service {
+        name: ObjectName::new("shop", name),
+        cluster_ips: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        selector: Some(Labels::from_iter([("app", name)])),
+        ports: vec![ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, target }],
+        algorithm: Algorithm::Random,
+        origin: Origin::new(format!("{name}.yaml"), 3, 1),
+    }
+}
+
+fn workload(name: &str, app: &str, addresses: &[&str], http: u16) -> WorkloadInput {
+    WorkloadInput {
+        name: ObjectName::new("shop", name),
+        labels: Labels::from_iter([("app", app)]),
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        ports: vec![NamedPort { name: "http".into(), protocol: Protocol::Tcp, port: http }],
+    }
+}
+
+fn named() -> TargetPort {
+    TargetPort::Name("http".into())
+}
+
+fn check(kernel: &Kernel, front_end: &str, expect: &[&str]) {
+    assert_eq!(
+        kernel.backends(front_end).as_deref(),
+        Some(&expect.iter().map(ToString::to_string).collect::<Vec<_>>()[..])
+    );
+}
+
+#[test]
+fn workloads_by_label_family_and_port_name() {
+    let mut compiler = Compiler::default();
+    let mut kernel = Kernel::default();
+    compiler.set_service(&service("web", &["10.96.0.10", "fd00:96::a"], named()));
+    kernel.apply(&compiler.take_changes());
+    check(&kernel, "10.96.0.10:80", &[]);
+
+    compiler.set_workload(workload("web-1", "web", &["10.0.0.1", "fd00::1"], 8080));
+    compiler.set_workload(workload("web-2", "web", &["10.0.0.2"], 9090));
+    compiler.set_workload(workload("other", "db", &["10.0.0.3"], 80));
+    kernel.apply(&compiler.take_changes());
+    check(&kernel, "10.96.0.10:80", &["10.0.0.1:8080", "10.0.0.2:9090"]);
+    check(&kernel, "[fd00:96::a]:80", &["fd00::1:8080"]);
+
+    let key = front_end_key("10.96.0.10".parse().unwrap(), 80, Protocol::Tcp);
+    let id = kernel.0.services[&key].id;
+    assert_eq!(compiler.service(id).unwrap().to_string(), "shop/web:http");
+    let view = compiler.list().next().unwrap();
+    assert_eq!(view.ports[0].backends.len(), 3);
+    assert_eq!(view.ports[0].backends[0].workload.as_ref().unwrap().to_string(), "shop/web-1");
+
+    compiler.set_workload(workload("web-2", "not-web", &["10.0.0.2"], 9090));
+    kernel.apply(&compiler.take_changes());
+    check(&kernel, "10.96.0.10:80", &["10.0.0.1:8080"]);
+    compiler.remove_service(&ObjectName::new("shop", "web"));
+    kernel.apply(&compiler.take_changes());
+    assert!(kernel.0 == Tables::default());
+    assert_eq!(compiler.used(), Capacity { services: 0, ring: 0, backends: 0 });
+}
+
+#[test]
+fn slices_join_by_port_name_and_readiness() {
+    let mut compiler = Compiler::default();
+    let mut kernel = Kernel::default();
+    let without_selector =
+        Service { selector: None, ..service("web", &["10.96.0.10"], TargetPort::Number(80)) };
+    compiler.set_service(&without_selector);
+    let endpoint = |address: &str, ready| SliceEndpoint {
+        address: address.parse().unwrap(),
+        ready,
+        serving: ready,
+        terminating: false,
+    };
+    let port = |name: &str, port| SlicePort { name: name.into(), protocol: Protocol::Tcp, port };
+    let slice = EndpointSlice {
+        name: ObjectName::new("shop", "web-abc"),
+        service: Some("web".into()),
+        endpoints: vec![endpoint("10.1.0.1", true), endpoint("10.1.0.2", false)],
+        ports: vec![port("http", 8080), port("metrics", 9100)],
+        origin: Origin::new("slice.yaml", 1, 1),
+    };
+    compiler.set_endpoint_slice(&slice);
+    kernel.apply(&compiler.take_changes());
+    check(&kernel, "10.96.0.10:80", &["10.1.0.1:8080"]);
+    compiler.remove_endpoint_slice(&slice.name);
+    kernel.apply(&compiler.take_changes());
+    check(&kernel, "10.96.0.10:80", &[]);
+
+    // Headless: listed, but no front-end.
+    compiler.set_service(&Service { cluster_ips: Vec::new(), ..without_selector });
+    kernel.apply(&compiler.take_changes());
+    assert!(kernel.0.services.is_empty());
+    assert_eq!(compiler.list().count(), 1);
+}
+
+#[test]
+fn conflicts_name_both_and_the_first_wins() {
+    let mut compiler = Compiler::default();
+    let mut kernel = Kernel::default();
+    compiler.set_workload(workload("a-1", "a", &["10.0.0.1"], 80));
+    compiler.set_workload(workload("b-1", "b", &["10.0.0.2"], 80));
+    compiler.set_service(&service("b", &["10.96.0.10"], named()));
+    kernel.apply(&compiler.take_changes());
+    check(&kernel, "10.96.0.10:80", &["10.0.0.2:80"]);
+    compiler.set_service(&service("a", &["10.96.0.10"], named()));
+    kernel.apply(&compiler.take_changes());
+    check(&kernel, "10.96.0.10:80", &["10.0.0.1:80"]);
+    let problems = compiler.problems();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(
+        problems[0].to_string(),
+        "10.96.0.10:80/TCP belongs to service shop/a (a.yaml:3); service shop/b (b.yaml:3) does \
+         not answer there: give it another address or port"
+    );
+    compiler.remove_service(&ObjectName::new("shop", "a"));
+    kernel.apply(&compiler.take_changes());
+    check(&kernel, "10.96.0.10:80", &["10.0.0.2:80"]);
+    assert!(compiler.problems().is_empty());
+}
+
+#[test]
+fn a_full_map_keeps_the_former_backends() {
+    let mut compiler = Compiler::new(Capacity { services: 2, ring: 2, backends: 3 });
+    let mut kernel = Kernel::default();
+    compiler.set_service(&service("a", &["10.96.0.10"], named()));
+    for number in 1..=3 {
+        let address = format!("10.0.0.{number}");
+        compiler.set_workload(workload(&format!("a-{number}"), "a", &[&address], 80));
+    }
+    kernel.apply(&compiler.take_changes());
+    compiler.set_workload(workload("a-4", "a", &["10.0.0.4"], 80));
+    kernel.apply(&compiler.take_changes());
+    assert!(matches!(compiler.problems()[..], [Problem::Full { table: "backends", .. }]));
+    assert_eq!(kernel.backends("10.96.0.10:80").unwrap().len(), 3);
+
+    let maglev = Service { algorithm: Algorithm::Maglev, ..service("a", &["10.96.0.10"], named()) };
+    compiler.remove_workload(&ObjectName::new("shop", "a-4"));
+    compiler.set_service(&maglev);
+    kernel.apply(&compiler.take_changes());
+    assert!(matches!(compiler.problems()[..], [Problem::Full { table: "ring", .. }]));
+    assert_eq!(kernel.backends("10.96.0.10:80").unwrap().len(), 3);
+    compiler.set_service(&service("a", &["10.96.0.10"], named()));
+    kernel.apply(&compiler.take_changes());
+    assert!(compiler.problems().is_empty());
+}
+
+#[test]
+fn one_change_touches_its_own_entries_only() {
+    let mut compiler = Compiler::default();
+    for number in 0..50 {
+        let (name, address) = (format!("s{number}"), format!("10.96.0.{number}"));
+        compiler.set_service(&service(&name, &[&address], named()));
+        compiler.set_workload(workload(&name, &name, &[&format!("10.0.0.{number}")], 80));
+    }
+    compiler.take_changes();
+    compiler.set_workload(workload("more", "s7", &["10.0.1.1"], 80));
+    let changes = compiler.take_changes();
+    let counts = (changes.add_backends.len(), changes.add_ring.len(), changes.set_services.len());
+    assert_eq!(counts, (1, 1, 1));
+    assert!(changes.remove_services.is_empty() && changes.remove_backends.is_empty());
+    assert!(compiler.take_changes().is_empty());
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Service(usize, Vec<usize>, bool),
+    RemoveService(usize),
+    Workload(usize, usize, Vec<usize>),
+    RemoveWorkload(usize),
+}
+
+const FRONT_ENDS: [&str; 3] = ["10.96.0.1", "10.96.0.2", "fd00:96::1"];
+const WORKLOAD_ADDRESSES: [&str; 4] = ["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"];
+
+fn step() -> impl Strategy<Value = Step> {
+    let apps = 0..3usize;
+    prop_oneof![
+        (apps.clone(), subsequence(vec![0, 1, 2], 0..=2), any::<bool>())
+            .prop_map(|(app, addresses, maglev)| Step::Service(app, addresses, maglev)),
+        apps.clone().prop_map(Step::RemoveService),
+        (0..5usize, apps, subsequence(vec![0, 1, 2, 3], 0..=2))
+            .prop_map(|(name, app, addresses)| Step::Workload(name, app, addresses)),
+        select((0..5usize).collect::<Vec<_>>()).prop_map(Step::RemoveWorkload),
+    ]
+}
+
+fn take(compiler: &mut Compiler, step: &Step) {
+    let name = |prefix: &str, number: usize| ObjectName::new("shop", format!("{prefix}{number}"));
+    match step {
+        Step::Service(app, addresses, maglev) => {
+            let addresses: Vec<_> = addresses.iter().map(|index| FRONT_ENDS[*index]).collect();
+            let service = service(&format!("s{app}"), &addresses, named());
+            let algorithm = if *maglev { Algorithm::Maglev } else { Algorithm::Random };
+            compiler.set_service(&Service { algorithm, ..service });
+        }
+        Step::RemoveService(app) => compiler.remove_service(&name("s", *app)),
+        Step::Workload(number, app, addresses) => {
+            let addresses: Vec<_> =
+                addresses.iter().map(|index| WORKLOAD_ADDRESSES[*index]).collect();
+            let (name, app) = (format!("w{number}"), format!("s{app}"));
+            compiler.set_workload(workload(&name, &app, &addresses, 8080 + *number as u16 % 2));
+        }
+        Step::RemoveWorkload(number) => compiler.remove_workload(&name("w", *number)),
+    }
+}
+
+/// What the objects ask for, read directly.
+fn check_against_objects(compiler: &Compiler, kernel: &Kernel) {
+    for address in FRONT_ENDS {
+        let ip: IpAddr = address.parse().unwrap();
+        let front_end = std::net::SocketAddr::new(ip, 80).to_string();
+        let owner = compiler.services.values().find(|entry| entry.source.cluster_ips.contains(&ip));
+        let expected = owner.map(|owner| {
+            let wanted = owner.source.selector.as_ref().unwrap();
+            let mut backends: Vec<String> = compiler
+                .workloads
+                .values()
+                .filter(|workload| workload.labels == *wanted)
+                .flat_map(|workload| {
+                    let port = workload.ports[0].port;
+                    workload.addresses.iter().map(move |address| (*address, port))
+                })
+                .filter(|(address, _)| address.is_ipv4() == ip.is_ipv4())
+                .map(|(address, port)| format!("{address}:{port}"))
+                .collect();
+            backends.sort();
+            backends.dedup();
+            backends
+        });
+        assert_eq!(kernel.backends(&front_end), expected, "{front_end}");
+        if let Some(owner) = owner {
+            let key = front_end_key(ip, 80, Protocol::Tcp);
+            let service = kernel.0.services[&key];
+            let maglev = owner.source.algorithm == Algorithm::Maglev;
+            assert_eq!(service.flags & service_flags::MAGLEV != 0, maglev);
+            let backends = expected.unwrap().len();
+            let slots = match maglev {
+                true if backends > 0 => maglev::size(backends) as usize,
+                _ => backends,
+            };
+            assert_eq!(service.ring_len as usize, slots);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn histories(steps in prop::collection::vec(step(), 1..30)) {
+        let mut compiler = Compiler::default();
+        let mut kernel = Kernel::default();
+        for (position, step) in steps.iter().enumerate() {
+            take(&mut compiler, step);
+            // Sometimes several steps make one change.
+            if position % 3 != 1 {
+                kernel.apply(&compiler.take_changes());
+                check_against_objects(&compiler, &kernel);
+            }
+        }
+        kernel.apply(&compiler.take_changes());
+        prop_assert!(compiler.tables() == kernel.0);
+        prop_assert_eq!(compiler.used().ring as usize, kernel.0.ring.len());
+
+        // After a restart with the same objects nothing changes.
+        let mut restarted = Compiler::default();
+        restarted.adopt(kernel.0.clone());
+        for entry in compiler.services.values() {
+            restarted.set_service(&entry.source);
+        }
+        for workload in compiler.workloads.values() {
+            restarted.set_workload(workload.clone());
+        }
+        let changes = restarted.take_changes();
+        prop_assert!(changes.is_empty(), "{:?}", changes);
+        // And with none of them everything goes.
+        let mut emptied = Compiler::default();
+        emptied.adopt(kernel.0.clone());
+        kernel.apply(&emptied.take_changes());
+        prop_assert!(kernel.0 == Tables::default());
+        prop_assert_eq!(emptied.used(), Capacity { services: 0, ring: 0, backends: 0 });
+    }
+}
