@@ -22,6 +22,7 @@ pub const LAYERS: &[(&str, Layer)] = &[
     ("policy", Layer::Host(2)),
     ("services", Layer::Host(2)),
     ("bpf-kernel", Layer::Host(3)),
+    ("bpf-vm", Layer::Host(3)),
     ("host", Layer::Host(3)),
     ("objects", Layer::Host(3)),
     ("datapath", Layer::Host(4)),
@@ -94,6 +95,7 @@ pub const UNSAFE: &[(&str, &str)] = &[
     ("abi", "types shared with the kernel are cast from and to bytes"),
     ("wire", "views of headers over packet bytes"),
     ("bpf-kernel", "bpf(2)"),
+    ("bpf-vm", "programs in guest memory use addresses of the host"),
     ("kit", "helpers of the kernel"),
     ("net", "helpers of the kernel"),
 ];

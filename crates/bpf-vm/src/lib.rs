@@ -1,0 +1,30 @@
+//! eBPF programs in user space: where no kernel will take them, the same bytecode runs here.
+//!
+//! A [`Program`] is loaded once (decoded, its jumps resolved, its helpers and addresses bound to a
+//! [`Platform`]) and run any number of times, on any number of threads, over [`Memory`] that the
+//! caller lends it. Registers hold addresses of the host, so that memory is shared with maps and
+//! helpers without translation; every access is held against the lent regions, so a program can
+//! be wrong but not harmful: it ends with a [`Fault`].
+//!
+//! The crate runs programs that nobody has verified. It does not know whether a kernel would
+//! accept one, what its context means, or where it comes from: those are the verifier's, the
+//! platform's and the object loader's.
+//!
+//! `unsafe` is in `memory.rs` (access to checked addresses) and `interpret.rs` (the stack, and
+//! instructions at checked positions). Users of this crate need none.
+
+pub mod conformance;
+mod fault;
+mod interpret;
+mod load;
+mod memory;
+mod op;
+mod platform;
+mod program;
+pub mod semantics;
+
+pub use fault::{Fault, LoadError, Reason, Stop};
+pub use interpret::{Call, FRAME, FRAMES};
+pub use memory::{AccessError, Memory};
+pub use platform::{Helper, Platform};
+pub use program::{Input, Program, code_address};

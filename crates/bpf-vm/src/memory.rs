@@ -1,0 +1,143 @@
+//! The memory that a program may touch.
+//!
+//! **Invariant:** a [`Region`] in a list was made from a borrow that outlives the list, exclusive
+//! if the region can be written. So an address that [`find`] has placed in a region may be
+//! accessed through a raw pointer for as long as the list exists. Addresses come back from
+//! programs as numbers, hence provenance is exposed when memory is lent.
+
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// An access to memory that the program wasn't lent, or not in this way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    #[error("{length} bytes at {address:#x} are not the program's to read")]
+    Read { address: u64, length: u64 },
+    #[error("{length} bytes at {address:#x} are not the program's to write")]
+    Write { address: u64, length: u64 },
+    #[error("the atomic access to {address:#x} is not aligned to its {length} bytes")]
+    Misaligned { address: u64, length: u64 },
+}
+
+/// Memory lent to a program, for as long as this value exists.
+#[derive(Debug, Default)]
+pub struct Memory<'m> {
+    pub(crate) regions: Vec<Region>,
+    /// What the packet instructions load from.
+    pub(crate) packet: Option<Region>,
+    lent: PhantomData<&'m mut [u8]>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub start: u64,
+    pub length: u64,
+    pub writable: bool,
+}
+
+impl Region {
+    #[inline(always)]
+    pub fn holds(&self, address: u64, length: u64) -> bool {
+        let offset = address.wrapping_sub(self.start);
+        offset < self.length && self.length - offset >= length
+    }
+}
+
+impl<'m> Memory<'m> {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets the program read and write `bytes`; returns their address.
+    pub fn lend(&mut self, bytes: &'m mut [u8]) -> u64 {
+        let length = bytes.len() as u64;
+        let start = bytes.as_mut_ptr().expose_provenance() as u64;
+        self.regions.push(Region { start, length, writable: true });
+        start
+    }
+
+    /// Lets the program read `bytes`; returns their address.
+    pub fn share(&mut self, bytes: &'m [u8]) -> u64 {
+        let length = bytes.len() as u64;
+        let start = bytes.as_ptr().expose_provenance() as u64;
+        self.regions.push(Region { start, length, writable: false });
+        start
+    }
+
+    /// Like [`Self::lend`]; the packet instructions load from here.
+    pub fn lend_packet(&mut self, bytes: &'m mut [u8]) -> u64 {
+        let start = self.lend(bytes);
+        self.packet = self.regions.last().copied();
+        start
+    }
+}
+
+/// The region in which an access lies wholly.
+pub(crate) fn find(regions: &[Region], address: u64, length: u64) -> Option<Region> {
+    regions.iter().copied().find(|region| region.holds(address, length))
+}
+
+/// A number as it lies in memory.
+pub(crate) trait Number: Copy {
+    fn extend(self) -> u64;
+    fn truncate(value: u64) -> Self;
+}
+
+macro_rules! number {
+    ($($type:ty),*) => {
+        $(impl Number for $type {
+            #[inline(always)]
+            fn extend(self) -> u64 {
+                self as u64
+            }
+
+            #[inline(always)]
+            fn truncate(value: u64) -> Self {
+                value as Self
+            }
+        })*
+    };
+}
+
+number!(u8, u16, u32, u64, i8, i16, i32);
+
+/// # Safety
+///
+/// The bytes lie in a region, or are the program's stack.
+#[inline(always)]
+pub(crate) unsafe fn load<T: Number>(address: u64) -> u64 {
+    let pointer = std::ptr::with_exposed_provenance::<T>(address as usize);
+    // SAFETY: the caller promises that the bytes can be read; all bit patterns are numbers.
+    unsafe { pointer.read_unaligned() }.extend()
+}
+
+/// # Safety
+///
+/// The bytes lie in a region that can be written, or are the program's stack.
+#[inline(always)]
+pub(crate) unsafe fn store<T: Number>(address: u64, value: u64) {
+    let pointer = std::ptr::with_exposed_provenance_mut::<T>(address as usize);
+    // SAFETY: the caller promises that the bytes can be written.
+    unsafe { pointer.write_unaligned(T::truncate(value)) };
+}
+
+/// # Safety
+///
+/// As for [`store`]; the address is aligned to 8 bytes.
+pub(crate) unsafe fn atomic64<'a>(address: u64) -> &'a AtomicU64 {
+    let pointer = std::ptr::with_exposed_provenance_mut(address as usize);
+    // SAFETY: the caller promises memory that can be written and is aligned.
+    unsafe { AtomicU64::from_ptr(pointer) }
+}
+
+/// # Safety
+///
+/// As for [`store`]; the address is aligned to 4 bytes.
+pub(crate) unsafe fn atomic32<'a>(address: u64) -> &'a AtomicU32 {
+    let pointer = std::ptr::with_exposed_provenance_mut(address as usize);
+    // SAFETY: the caller promises memory that can be written and is aligned.
+    unsafe { AtomicU32::from_ptr(pointer) }
+}
+
+/// The order of all atomic instructions, as on the kernel's architectures.
+pub(crate) const ORDER: Ordering = Ordering::SeqCst;

@@ -1,0 +1,71 @@
+//! A loaded program, and what it is run on.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::fault::{Fault, LoadError};
+use crate::memory::Memory;
+use crate::op::Op;
+use crate::platform::{Helper, Platform};
+use crate::{interpret, load};
+
+/// A program, ready to run. It has no state of its own: several threads may run it.
+pub struct Program {
+    /// Every target in here is the index of another, and the last is [`Op::End`].
+    pub(crate) ops: Vec<Op>,
+    /// For each of `ops`, the slot where its instruction begins.
+    pub(crate) slots: Vec<u32>,
+    pub(crate) helpers: Vec<Helper>,
+    /// Helpers that may be called by the number in a register: number to index.
+    pub(crate) numbered: HashMap<i32, u32>,
+    /// What may be called by address: slot to index in `ops`.
+    pub(crate) functions: HashMap<u32, u32>,
+}
+
+/// What a run is given.
+#[derive(Debug)]
+pub struct Input<'m> {
+    pub memory: Memory<'m>,
+    /// `r1` to `r5`.
+    pub arguments: [u64; 5],
+    /// How many instructions the program may repeat: each jump back costs as many as it goes
+    /// back, a call the length of the way that it takes back. Instructions that run once are free.
+    pub fuel: u64,
+}
+
+impl Default for Input<'_> {
+    fn default() -> Self {
+        Self { memory: Memory::new(), arguments: [0; 5], fuel: u64::MAX }
+    }
+}
+
+impl Program {
+    /// Loads a program from its encoding.
+    pub fn load(bytes: &[u8], platform: &dyn Platform) -> Result<Self, LoadError> {
+        load::load(&bpf_isa::decode(bytes)?, platform)
+    }
+
+    /// Runs the program from its first instruction; returns `r0`.
+    pub fn run(&self, input: &Input<'_>) -> Result<u64, Fault> {
+        interpret::run(self, input)
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("ops", &self.ops).finish_non_exhaustive()
+    }
+}
+
+/// The highest half of the addresses of code. No machine has memory there, so such an address
+/// can be called but not read.
+const CODE: u64 = 0x00c0_de00 << 32;
+
+/// The address under which programs see their function that begins at `slot`.
+pub fn code_address(slot: u32) -> u64 {
+    CODE | u64::from(slot)
+}
+
+pub(crate) fn slot_of_code(address: u64) -> Option<u32> {
+    (address & !u64::from(u32::MAX) == CODE).then_some(address as u32)
+}
