@@ -53,7 +53,9 @@ impl Compiler {
         for name in std::mem::take(&mut self.dirty) {
             self.full.remove(&name);
             let Some(entry) = self.services.get(&name).cloned() else { continue };
-            if let Err(problem) = self.update(&name, &entry, &mut changes) {
+            if let Err(Full { table, capacity }) = self.update(&name, &entry, &mut changes) {
+                let origin = entry.source.origin;
+                let problem = Problem::Full { service: name.clone(), origin, table, capacity };
                 self.full.insert(name, problem);
             }
         }
@@ -79,14 +81,8 @@ impl Compiler {
         name: &ObjectName,
         entry: &Entry,
         changes: &mut Changes,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), Full> {
         let service = &entry.source;
-        let full = |table, capacity| Problem::Full {
-            service: name.clone(),
-            origin: service.origin.clone(),
-            table,
-            capacity,
-        };
         for (port, id) in service.ports.iter().zip(&entry.ids) {
             let joined = self.join(service, port);
             for address in &service.cluster_ips {
@@ -96,14 +92,14 @@ impl Compiler {
                 }
                 let old = self.front_ends.get(&key);
                 if old.is_none() && self.front_ends.len() >= self.capacity.services {
-                    return Err(full("services", self.capacity.services));
+                    return Err(Full { table: "services", capacity: self.capacity.services });
                 }
                 let is_v4 = address.to_canonical().is_ipv4();
                 let backends: Vec<BackendKey> =
                     joined.keys().copied().filter(|key| key.address.is_ipv4() == is_v4).collect();
                 let new = backends.iter().filter(|key| !self.backends.knows(key)).count();
                 if self.backends.len() + new > self.capacity.backends {
-                    return Err(full("backends", self.capacity.backends));
+                    return Err(Full { table: "backends", capacity: self.capacity.backends });
                 }
                 let old = old.cloned();
                 let ids: Vec<u32> =
@@ -128,7 +124,8 @@ impl Compiler {
                         }
                         None => {
                             ids.iter().for_each(|id| self.backends.release(*id));
-                            return Err(full("ring", self.capacity.ring as usize));
+                            let capacity = self.capacity.ring as usize;
+                            return Err(Full { table: "ring", capacity });
                         }
                     },
                 };
@@ -261,6 +258,12 @@ impl Compiler {
             origin: service.origin.clone(),
         }
     }
+}
+
+/// A map that would have to hold more than it can.
+struct Full {
+    table: &'static str,
+    capacity: usize,
 }
 
 fn hash_slots(slots: &[u32]) -> u128 {
