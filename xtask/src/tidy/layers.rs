@@ -35,6 +35,7 @@ pub const LAYERS: &[(&str, Layer)] = &[
     ("testkit", Layer::Host(6)),
     ("kit", Layer::Ebpf),
     ("net", Layer::Ebpf),
+    ("benches", Layer::Tool),
     ("xtask", Layer::Tool),
 ];
 
@@ -88,7 +89,7 @@ pub const FROM_LAYER: &[(&str, u8, &str)] = &[
 ];
 
 /// Where an error without a type is good enough.
-pub const ANYHOW: &[&str] = &["agent", "cli", "kernel-guest", "testkit", "xtask"];
+pub const ANYHOW: &[&str] = &["agent", "benches", "cli", "kernel-guest", "testkit", "xtask"];
 
 /// Crates in which `unsafe` may be written, and why.
 pub const UNSAFE: &[(&str, &str)] = &[

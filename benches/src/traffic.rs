@@ -1,0 +1,159 @@
+//! Traffic between two workloads: a server, and clients that print one figure.
+//!
+//! - `bulk`: bytes per second of one TCP connection, counted by the receiver.
+//! - `exchange N`: one-byte requests and answers per second over N connections.
+//! - `connect`: connections per second, one after the other: open, a byte each way, reset. The
+//!   reset leaves no TIME_WAIT behind, so that ports don't run out.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use socket2::SockRef;
+
+pub const BULK: u16 = 5001;
+pub const EXCHANGE: u16 = 5002;
+pub const CONNECT: u16 = 5003;
+pub const PORTS: [u16; 3] = [BULK, EXCHANGE, CONNECT];
+
+/// A connection that takes longer is a failure of what is measured, not a figure.
+const PATIENCE: Duration = Duration::from_secs(10);
+const CHUNK: usize = 128 * 1024;
+
+/// `serve`, or `bulk|exchange|connect ADDRESS MILLISECONDS CONNECTIONS`.
+pub fn run(arguments: &[&str]) -> Result<()> {
+    let [what, rest @ ..] = arguments else { bail!("no kind of traffic") };
+    if *what == "serve" {
+        return serve();
+    }
+    let [address, milliseconds, connections] = rest else { bail!("an address and two numbers") };
+    let address: SocketAddr = address.parse()?;
+    let window = Duration::from_millis(milliseconds.parse()?);
+    let figure = match *what {
+        "bulk" => bulk(address, window)?,
+        "exchange" => exchange(address, window, connections.parse()?)?,
+        "connect" => connect(address, window)?,
+        other => bail!("no traffic `{other}`"),
+    };
+    println!("{figure}");
+    Ok(())
+}
+
+/// Ends when its input does: when the one that started it is gone.
+fn serve() -> Result<()> {
+    let listen = |port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
+    let (bulk, exchange, connect) = (listen(BULK)?, listen(EXCHANGE)?, listen(CONNECT)?);
+    thread::spawn(move || {
+        for stream in bulk.incoming().flatten() {
+            thread::spawn(move || swallow(stream));
+        }
+    });
+    thread::spawn(move || {
+        for stream in exchange.incoming().flatten() {
+            thread::spawn(move || echo(stream));
+        }
+    });
+    thread::spawn(move || {
+        // One at a time: what is measured is the path and not a scheduler.
+        for stream in connect.incoming().flatten() {
+            echo(stream);
+        }
+    });
+    println!("ready");
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// Reads all there is and answers with how much it was.
+fn swallow(mut stream: TcpStream) {
+    let mut buffer = vec![0; CHUNK];
+    let mut total: u64 = 0;
+    while let Ok(length) = stream.read(&mut buffer) {
+        if length == 0 {
+            // A client that has gone meanwhile doesn't want it.
+            let _ = stream.write_all(&total.to_be_bytes());
+            return;
+        }
+        total += length as u64;
+    }
+}
+
+fn echo(mut stream: TcpStream) {
+    let mut byte = [0];
+    let _ = stream.set_nodelay(true);
+    while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+}
+
+fn open(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)
+        .with_context(|| format!("cannot connect to {address}"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn bulk(address: SocketAddr, window: Duration) -> Result<f64> {
+    let mut stream = open(address)?;
+    let chunk = vec![0x55; CHUNK];
+    let started = Instant::now();
+    while started.elapsed() < window {
+        stream.write_all(&chunk)?;
+    }
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let mut total = [0; 8];
+    stream.read_exact(&mut total)?;
+    Ok(u64::from_be_bytes(total) as f64 / started.elapsed().as_secs_f64())
+}
+
+fn exchange(address: SocketAddr, window: Duration, connections: usize) -> Result<f64> {
+    let streams = (0..connections).map(|_| open(address)).collect::<Result<Vec<_>>>()?;
+    let over = AtomicBool::new(false);
+    let started = Instant::now();
+    let counts = thread::scope(|scope| {
+        let over = &over;
+        let threads: Vec<_> = streams
+            .into_iter()
+            .map(|mut stream| {
+                scope.spawn(move || -> std::io::Result<u64> {
+                    let mut byte = [0x55];
+                    let mut count = 0;
+                    while !over.load(Ordering::Relaxed) {
+                        stream.write_all(&byte)?;
+                        stream.read_exact(&mut byte)?;
+                        count += 1;
+                    }
+                    Ok(count)
+                })
+            })
+            .collect();
+        thread::sleep(window);
+        over.store(true, Ordering::Relaxed);
+        let ended = started.elapsed();
+        let counts = threads.into_iter().map(|thread| match thread.join() {
+            Ok(count) => count.context("an exchange failed"),
+            Err(_) => bail!("a thread panicked"),
+        });
+        counts.sum::<Result<u64>>().map(|sum| sum as f64 / ended.as_secs_f64())
+    });
+    counts
+}
+
+fn connect(address: SocketAddr, window: Duration) -> Result<f64> {
+    let started = Instant::now();
+    let mut count = 0;
+    while started.elapsed() < window {
+        let mut stream = open(address)?;
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        let mut byte = [0x55];
+        stream.write_all(&byte)?;
+        match stream.read_exact(&mut byte) {
+            Ok(()) => count += 1,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => bail!("no answer"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(f64::from(count) / started.elapsed().as_secs_f64())
+}
