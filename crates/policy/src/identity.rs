@@ -107,7 +107,7 @@ impl Identities {
             return (number, false);
         }
         let number = free(&self.by_number, &mut self.next_workload, FIRST_ALLOCATED, FIRST_LOCAL);
-        self.restore_workload(number, labels);
+        self.restore_workload(number, Arc::new(labels));
         (number, true)
     }
 
@@ -120,8 +120,7 @@ impl Identities {
         (number, true)
     }
 
-    pub fn restore_workload(&mut self, number: u32, labels: IdentityLabels) {
-        let labels = Arc::new(labels);
+    pub fn restore_workload(&mut self, number: u32, labels: Arc<IdentityLabels>) {
         self.by_labels.insert(labels.clone(), number);
         self.by_number.insert(number, Identity::Workload(labels));
         self.next_workload = self.next_workload.max(number + 1);

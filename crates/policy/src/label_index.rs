@@ -12,34 +12,48 @@ pub(crate) struct LabelIndex {
 impl LabelIndex {
     pub fn insert(&mut self, labels: &Labels, number: u32) {
         for (key, value) in &labels.0 {
-            if !self.by_label.contains_key(key) {
-                self.by_label.insert(key.clone(), HashMap::new());
+            self.insert_label(key, value, number);
+        }
+    }
+
+    pub fn insert_label(&mut self, key: &str, value: &str, number: u32) {
+        let values = match self.by_label.get_mut(key) {
+            Some(values) => values,
+            None => self.by_label.entry(key.to_owned()).or_default(),
+        };
+        match values.get_mut(value) {
+            Some(numbers) => {
+                numbers.insert(number);
             }
-            let Some(values) = self.by_label.get_mut(key) else { continue };
-            match values.get_mut(value) {
-                Some(numbers) => {
-                    numbers.insert(number);
-                }
-                None => {
-                    values.insert(value.clone(), BTreeSet::from([number]));
-                }
+            None => {
+                values.insert(value.to_owned(), BTreeSet::from([number]));
             }
         }
     }
 
     pub fn remove(&mut self, labels: &Labels, number: u32) {
         for (key, value) in &labels.0 {
-            let Some(values) = self.by_label.get_mut(key) else { continue };
-            if let Some(numbers) = values.get_mut(value) {
-                numbers.remove(&number);
-                if numbers.is_empty() {
-                    values.remove(value);
-                }
-            }
-            if values.is_empty() {
-                self.by_label.remove(key);
+            self.remove_label(key, value, number);
+        }
+    }
+
+    pub fn remove_label(&mut self, key: &str, value: &str, number: u32) {
+        let Some(values) = self.by_label.get_mut(key) else { return };
+        if let Some(numbers) = values.get_mut(value) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                values.remove(value);
             }
         }
+        if values.is_empty() {
+            self.by_label.remove(key);
+        }
+    }
+
+    /// Numbers that have any of these labels.
+    pub fn with_any(&self, labels: &Labels) -> impl Iterator<Item = u32> {
+        let sets = labels.0.iter().filter_map(|(key, value)| self.by_label.get(key)?.get(value));
+        sets.flatten().copied()
     }
 
     /// The fewest numbers that are sure to include all matches; `None` if no requirement of the

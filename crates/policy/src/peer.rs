@@ -60,7 +60,7 @@ impl Default for Peers {
         };
         for (number, identity) in [(HOST_PEER, HOST), (WORLD_PEER, WORLD)] {
             let attributes = PeerAttributes { identity, blocks: Vec::new(), ports: Vec::new() };
-            peers.restore(number, attributes.clone());
+            peers.restore(number, Arc::new(attributes.clone()));
             peers.use_one(attributes, None);
         }
         peers
@@ -76,8 +76,8 @@ pub(crate) struct Used {
 }
 
 impl Peers {
-    pub fn restore(&mut self, number: u32, attributes: PeerAttributes) {
-        self.numbers.insert(Arc::new(attributes), number);
+    pub fn restore(&mut self, number: u32, attributes: Arc<PeerAttributes>) {
+        self.numbers.insert(attributes, number);
         self.next = self.next.max(number + 1).max(FIRST_INTERNED);
     }
 
@@ -197,7 +197,8 @@ impl Peers {
     }
 }
 
-fn remove_from<K, Q>(map: &mut HashMap<K, BTreeSet<u32>>, key: &Q, number: u32)
+/// Takes a number out of one of many sets.
+pub(crate) fn remove_from<K, Q>(map: &mut HashMap<K, BTreeSet<u32>>, key: &Q, number: u32)
 where
     K: std::borrow::Borrow<Q> + std::hash::Hash + Eq,
     Q: std::hash::Hash + Eq + ?Sized,

@@ -2,7 +2,6 @@
 
 use crate::rule::{Action, Tier};
 use abi::policy::{NO_RULE, PortKey, Rule, rule_flags};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Ports that one rule decides about, for one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,23 +69,25 @@ pub(crate) fn flatten(rules: &mut [PortRule], default_deny: bool) -> Vec<PortEnt
     if every_protocol != ABSENT {
         entries.push(entry(PortKey::PORT_SET_BITS, 0, 0, every_protocol));
     }
-    let mut starts: BTreeMap<u8, BTreeSet<u16>> = BTreeMap::new();
+    // Where the verdict may change, by protocol.
+    let mut starts: Vec<(u8, u16)> = Vec::with_capacity(3 * rules.len());
     for rule in rules.iter() {
         let Some(protocol) = rule.protocol else { continue };
-        let starts = starts.entry(protocol).or_insert_with(|| BTreeSet::from([0]));
-        starts.insert(rule.first);
-        starts.extend(rule.last.checked_add(1));
+        starts.extend([(protocol, 0), (protocol, rule.first)]);
+        starts.extend(rule.last.checked_add(1).map(|next| (protocol, next)));
     }
-    for (protocol, starts) in starts {
+    starts.sort_unstable();
+    starts.dedup();
+    for starts in starts.chunk_by(|a, b| a.0 == b.0) {
+        let protocol = starts[0].0;
         // The verdict of rules about the whole protocol; ranges that differ from it are nested.
         let whole = decide_whole(rules, default_deny, protocol);
         if whole != every_protocol {
             entries.push(entry(PortKey::PROTOCOL_BITS, protocol, 0, whole));
         }
-        let starts: Vec<u16> = starts.into_iter().collect();
         let mut ranges: Vec<(u16, u16, Rule)> = Vec::new();
-        for (position, &first) in starts.iter().enumerate() {
-            let last = starts.get(position + 1).map_or(u16::MAX, |next| next - 1);
+        for (position, &(_, first)) in starts.iter().enumerate() {
+            let last = starts.get(position + 1).map_or(u16::MAX, |(_, next)| next - 1);
             let verdict = decide(Some(protocol), first, last);
             match ranges.last_mut() {
                 Some(previous) if previous.2 == verdict => previous.1 = last,

@@ -4,6 +4,7 @@ use crate::identity::IdentityLabels;
 use crate::peer::PeerAttributes;
 use ipnet::IpNet;
 use model::{NamedPort, Protocol};
+use std::sync::Arc;
 
 /// A key and a value to keep: `identity/256`, `peer/300`, `port-set/<hash>` and the like.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,9 +16,9 @@ pub struct Record {
 /// A record, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Remembered {
-    Workload(u32, IdentityLabels),
+    Workload(u32, Arc<IdentityLabels>),
     Block(u32, IpNet),
-    Peer(u32, PeerAttributes),
+    Peer(u32, Arc<PeerAttributes>),
     /// Exceptions to ids by content: which kind of id, the hash, the id.
     Exception(IdKind, u128, u32),
 }
@@ -78,9 +79,11 @@ impl Remembered {
                     return Some(Remembered::Block(number, block.parse().ok()?));
                 }
                 let labels = IdentityLabels::from_texts(record.value.lines())?;
-                Some(Remembered::Workload(number, labels))
+                Some(Remembered::Workload(number, Arc::new(labels)))
             }
-            "peer" => Some(Remembered::Peer(name.parse().ok()?, parse_peer(&record.value)?)),
+            "peer" => {
+                Some(Remembered::Peer(name.parse().ok()?, Arc::new(parse_peer(&record.value)?)))
+            }
             _ => {
                 let (kind, _) = IdKind::ALL.into_iter().find(|(_, text)| *text == kind)?;
                 let hash = u128::from_str_radix(name, 16).ok()?;
@@ -137,7 +140,7 @@ mod tests {
             labels: Labels::from_iter([("app", "web")]),
         };
         check(
-            Remembered::Workload(256, labels),
+            Remembered::Workload(256, Arc::new(labels)),
             "identity/256",
             "k8s:app=web\nk8s:io.kubernetes.pod.namespace=shop",
         );
@@ -147,7 +150,7 @@ mod tests {
         check(
             Remembered::Peer(
                 300,
-                PeerAttributes { identity: 256, blocks: vec![block], ports: vec![http] },
+                Arc::new(PeerAttributes { identity: 256, blocks: vec![block], ports: vec![http] }),
             ),
             "peer/300",
             "identity 256\nblock 10.0.0.0/8\nport TCP 80 http",

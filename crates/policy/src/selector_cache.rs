@@ -1,6 +1,7 @@
 //! Selectors of rules, each once, with the peers that match.
 
-use crate::peer::{Peer, Peers};
+use crate::label_index::LabelIndex;
+use crate::peer::{Peer, Peers, remove_from};
 use crate::rule::{NamespaceSelector, PeerSelector, WorkloadSelector};
 use ipnet::IpNet;
 use model::{Operator, Selector};
@@ -17,11 +18,11 @@ pub(crate) struct CachedSelector {
 }
 
 /// What a peer must have for a selector to be worth asking.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Anchor {
-    Label(String, String),
-    Namespace(Arc<str>),
-    NamespaceLabel(String, String),
+#[derive(Clone, Copy, Debug)]
+enum Anchor<'a> {
+    Label(&'a str, &'a str),
+    Namespace(&'a Arc<str>),
+    NamespaceLabel(&'a str, &'a str),
     Block(IpNet),
 }
 
@@ -30,7 +31,11 @@ pub(crate) struct SelectorCache {
     selectors: HashMap<u32, CachedSelector>,
     numbers: HashMap<Arc<PeerSelector>, u32>,
     next: u32,
-    anchored: HashMap<Anchor, BTreeSet<u32>>,
+    /// Selectors by what they are anchored at.
+    labels: LabelIndex,
+    namespaces: HashMap<Arc<str>, BTreeSet<u32>>,
+    namespace_labels: LabelIndex,
+    blocks: HashMap<IpNet, BTreeSet<u32>>,
     /// Selectors that any peer could match.
     free: BTreeSet<u32>,
 }
@@ -50,7 +55,7 @@ impl SelectorCache {
         match anchors(&content) {
             Some(anchors) => {
                 for anchor in anchors {
-                    self.anchored.entry(anchor).or_default().insert(number);
+                    self.insert(anchor, number);
                 }
             }
             None => drop(self.free.insert(number)),
@@ -70,11 +75,13 @@ impl SelectorCache {
         }
         let content = selector.content.clone();
         for anchor in anchors(&content).into_iter().flatten() {
-            if let Some(numbers) = self.anchored.get_mut(&anchor) {
-                numbers.remove(&number);
-                if numbers.is_empty() {
-                    self.anchored.remove(&anchor);
+            match anchor {
+                Anchor::Label(key, value) => self.labels.remove_label(key, value, number),
+                Anchor::NamespaceLabel(key, value) => {
+                    self.namespace_labels.remove_label(key, value, number)
                 }
+                Anchor::Namespace(name) => remove_from(&mut self.namespaces, name, number),
+                Anchor::Block(block) => remove_from(&mut self.blocks, &block, number),
             }
         }
         self.free.remove(&number);
@@ -107,20 +114,30 @@ impl SelectorCache {
         }
     }
 
+    fn insert(&mut self, anchor: Anchor<'_>, number: u32) {
+        match anchor {
+            Anchor::Label(key, value) => self.labels.insert_label(key, value, number),
+            Anchor::NamespaceLabel(key, value) => {
+                self.namespace_labels.insert_label(key, value, number)
+            }
+            Anchor::Namespace(name) => {
+                self.namespaces.entry(name.clone()).or_default().insert(number);
+            }
+            Anchor::Block(block) => {
+                self.blocks.entry(block).or_default().insert(number);
+            }
+        }
+    }
+
     fn worth_asking(&self, peer: &Peer) -> BTreeSet<u32> {
         let mut numbers = self.free.clone();
-        let mut extend = |anchor| numbers.extend(self.anchored.get(&anchor).into_iter().flatten());
         if let Some(labels) = &peer.labels {
-            for (key, value) in &labels.labels.0 {
-                extend(Anchor::Label(key.clone(), value.clone()));
-            }
-            for (key, value) in &labels.namespace_labels.0 {
-                extend(Anchor::NamespaceLabel(key.clone(), value.clone()));
-            }
-            extend(Anchor::Namespace(labels.namespace.clone()));
+            numbers.extend(self.labels.with_any(&labels.labels));
+            numbers.extend(self.namespace_labels.with_any(&labels.namespace_labels));
+            numbers.extend(self.namespaces.get(&labels.namespace).into_iter().flatten());
         }
         for block in &peer.attributes.blocks {
-            extend(Anchor::Block(*block));
+            numbers.extend(self.blocks.get(block).into_iter().flatten());
         }
         numbers
     }
@@ -139,20 +156,18 @@ pub(crate) fn matches(selector: &PeerSelector, peer: &Peer) -> bool {
     }
 }
 
-fn anchors(selector: &PeerSelector) -> Option<Vec<Anchor>> {
+fn anchors(selector: &PeerSelector) -> Option<Vec<Anchor<'_>>> {
     match selector {
         PeerSelector::Workloads(WorkloadSelector { namespaces, workloads }) => {
             if let Some((key, values)) = required_values(workloads) {
-                let anchor = |value: &String| Anchor::Label(key.clone(), value.clone());
-                return Some(values.iter().map(anchor).collect());
+                return Some(values.iter().map(|value| Anchor::Label(key, value)).collect());
             }
             match namespaces {
-                NamespaceSelector::Name(name) => Some(vec![Anchor::Namespace(name.clone())]),
+                NamespaceSelector::Name(name) => Some(vec![Anchor::Namespace(name)]),
                 NamespaceSelector::Labels(selector) => {
                     let (key, values) = required_values(selector)?;
-                    let anchor =
-                        |value: &String| Anchor::NamespaceLabel(key.clone(), value.clone());
-                    Some(values.iter().map(anchor).collect())
+                    let anchors = values.iter().map(|value| Anchor::NamespaceLabel(key, value));
+                    Some(anchors.collect())
                 }
             }
         }

@@ -104,7 +104,11 @@ impl Compiler {
             None => self.addresses.entries.remove(&key),
         };
         if net.prefix_len() == net.max_prefix_len() {
-            let names = self.addresses.claimants(net.network());
+            // Only what is enforced here is published.
+            let enforced = |name: &&ObjectName| {
+                self.endpoints.get(*name).is_some_and(|endpoint| endpoint.subject.is_some())
+            };
+            let names = self.addresses.claimants(net.network()).filter(enforced);
             self.fresh.endpoints.extend(names.cloned());
         }
     }
@@ -143,7 +147,7 @@ impl Compiler {
         if used.numbered
             && let Some(peer) = self.peers.find(used.number)
         {
-            let attributes = peer.attributes.as_ref().clone();
+            let attributes = peer.attributes.clone();
             self.fresh.remember(Remembered::Peer(used.number, attributes));
         }
         if used.born {

@@ -114,7 +114,7 @@ impl Compiler {
         let (identity, new) = self.identities.workload(labels);
         let Some(labels) = self.identities.labels(identity).cloned() else { return };
         if new {
-            self.fresh.remember(Remembered::Workload(identity, labels.as_ref().clone()));
+            self.fresh.remember(Remembered::Workload(identity, labels.clone()));
         }
         let subject =
             input.enforced.then(|| self.subjects.enter(&name, identity, &labels, &input.ports));
@@ -124,6 +124,7 @@ impl Compiler {
         }
         let wanted = addresses.clone();
         let old = self.endpoints.insert(name.clone(), Endpoint { input, identity, subject });
+        let enforced = subject.is_some() || old.as_ref().is_some_and(|old| old.subject.is_some());
         match old {
             Some(old) => {
                 if let Some(old) = old.subject
@@ -146,7 +147,9 @@ impl Compiler {
         for address in addresses {
             self.refresh(IpNet::from(address));
         }
-        self.fresh.endpoints.insert(name);
+        if enforced {
+            self.fresh.endpoints.insert(name);
+        }
     }
 
     pub fn remove_endpoint(&mut self, name: &ObjectName) {
