@@ -362,9 +362,8 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         if !redirect {
             return Outcome::PASS_DECIDED;
         }
-        if rewrite::decrement_ttl(self.packet, &self.scratch.parsed).is_err()
-            || self.packet.set_macs(endpoint.workload_mac, endpoint.host_mac).is_err()
-        {
+        let (to, from) = (endpoint.workload_mac, endpoint.host_mac);
+        if rewrite::hop(self.packet, &self.scratch.parsed, to, from).is_err() {
             return Outcome::refuse(DropReason::RewriteFailed);
         }
         env.count(metrics::REDIRECTED, self.scratch.parsed.length);

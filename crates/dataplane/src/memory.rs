@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::vec::Vec;
 use wire::checksum::{Sum, update};
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// A map; values that are shared while they are held are behind [`Rc`].
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Default for Memory {
 
 /// Longest-prefix match as `BPF_MAP_TYPE_LPM_TRIE` does it: the key's first word is the length, the
 /// bits after it are compared.
-fn longest_match<K: IntoBytes + zerocopy::Immutable, V: Copy>(
+fn longest_match<K: IntoBytes + Immutable, V: Copy>(
     entries: &[(K, V)],
     key: &K,
     length: impl Fn(&K) -> u32,
@@ -303,6 +303,12 @@ impl Packet for Buffer {
 
     fn owner(&self, _tuple: &Tuple) -> Option<Owner> {
         self.owner
+    }
+
+    fn store_head<T: IntoBytes + Immutable>(&mut self, head: &T) -> Result<(), RewriteFailed> {
+        let head = head.as_bytes();
+        self.bytes.get_mut(..head.len()).ok_or(RewriteFailed)?.copy_from_slice(head);
+        Ok(())
     }
 
     fn set_macs(&mut self, destination: [u8; 6], source: [u8; 6]) -> Result<(), RewriteFailed> {

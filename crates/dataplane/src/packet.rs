@@ -3,7 +3,7 @@
 use crate::env::Owner;
 use crate::flow::Tuple;
 use abi::Address;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The packet could not be rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub trait Packet {
     /// the packet: an unconnected socket knows by destination what it asked for.
     fn owner(&self, tuple: &Tuple) -> Option<Owner>;
 
+    /// Overwrites the beginning of the frame.
+    fn store_head<T: IntoBytes + Immutable>(&mut self, head: &T) -> Result<(), RewriteFailed>;
     fn set_macs(&mut self, destination: [u8; 6], source: [u8; 6]) -> Result<(), RewriteFailed>;
     fn store_byte(&mut self, offset: u32, value: u8) -> Result<(), RewriteFailed>;
     /// `value` is in memory order, as all numbers below are.

@@ -117,6 +117,10 @@ pub enum Kind {
 
 const NETWORK: usize = ethernet::LEN;
 const NETWORK_TAGGED: usize = ethernet::LEN + size_of::<Vlan>();
+const V4_PORTS: usize = NETWORK + ipv4::LEN;
+const V4_FLAGS: usize = V4_PORTS + transport::TCP_FLAGS as usize;
+const V6_PORTS: usize = NETWORK + ipv6::LEN;
+const V6_FLAGS: usize = V6_PORTS + transport::TCP_FLAGS as usize;
 
 #[inline(always)]
 pub fn parse(packet: &impl Packet, into: &mut Parsed) -> Result<Kind, DropReason> {
@@ -161,8 +165,13 @@ fn ipv4<const OFFSET: usize>(packet: &impl Packet, into: &mut Parsed) -> Result<
     into.tuple.protocol = ip.protocol;
     if ip.is_fragment() {
         fragment(into, u32::from(ip.id.0), ip.is_later_fragment());
+        return transport(packet, into);
     }
-    transport(packet, into)
+    // Where the transport header of nearly every packet is.
+    match OFFSET {
+        NETWORK if header == ipv4::LEN as u32 => transport_at::<V4_PORTS, V4_FLAGS>(packet, into),
+        _ => transport(packet, into),
+    }
 }
 
 #[inline(always)]
@@ -180,8 +189,12 @@ fn ipv6<const OFFSET: usize>(packet: &impl Packet, into: &mut Parsed) -> Result<
     into.tuple.protocol = ip.next_header;
     if is_extension(ip.next_header) {
         extensions(packet, into)?;
+        return transport(packet, into);
     }
-    transport(packet, into)
+    match OFFSET {
+        NETWORK => transport_at::<V6_PORTS, V6_FLAGS>(packet, into),
+        _ => transport(packet, into),
+    }
 }
 
 #[inline(always)]
@@ -254,6 +267,24 @@ fn extensions(packet: &impl Packet, into: &mut Parsed) -> Result<(), DropReason>
         return Err(DropReason::TooManyExtensions);
     }
     Ok(())
+}
+
+/// TCP and UDP where the offsets are known when compiling; others as anywhere.
+#[inline(always)]
+fn transport_at<const PORTS: usize, const FLAGS: usize>(
+    packet: &impl Packet,
+    into: &mut Parsed,
+) -> Result<Kind, DropReason> {
+    if into.tuple.protocol != protocol::TCP && into.tuple.protocol != protocol::UDP {
+        return transport(packet, into);
+    }
+    let ports = packet.head::<Ports, PORTS>().ok_or(DropReason::Malformed)?;
+    into.tuple.source_port = Port::from_wire(ports.source);
+    into.tuple.destination_port = Port::from_wire(ports.destination);
+    if into.tuple.protocol == protocol::TCP {
+        into.tcp = packet.head::<u8, FLAGS>().ok_or(DropReason::Malformed)?;
+    }
+    Ok(Kind::Flow)
 }
 
 #[inline(always)]

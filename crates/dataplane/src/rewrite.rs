@@ -8,6 +8,9 @@ use crate::flow::Tuple;
 use crate::packet::{Checksum, Packet, RewriteFailed, Size};
 use crate::parse::{Fragmented, Parsed};
 use abi::{Address, Port};
+use wire::Be16;
+use wire::checksum::{Sum, update};
+use wire::ethernet::{self, HopV4, HopV6};
 use wire::ip::protocol;
 use wire::{icmp, ipv4, ipv6, transport};
 
@@ -75,6 +78,36 @@ fn translate_error(
     replace_port(packet, destination, from.source_port, to.source_port, Some(checksum))?;
     let source = parsed.inner_transport + transport::offset::SOURCE_PORT;
     replace_port(packet, source, from.destination_port, to.destination_port, Some(checksum))
+}
+
+/// Makes the packet, untranslated or not, one from `source` to the next hop at `destination`.
+#[inline(always)]
+pub fn hop(
+    packet: &mut impl Packet,
+    parsed: &Parsed,
+    destination: [u8; 6],
+    source: [u8; 6],
+) -> Result<(), RewriteFailed> {
+    if parsed.network != ethernet::LEN as u32 {
+        decrement_ttl(packet, parsed)?;
+        return packet.set_macs(destination, source);
+    }
+    // The common case in one write.
+    let ttl = parsed.ttl.saturating_sub(1);
+    if parsed.is_v6 {
+        let mut head = packet.head::<HopV6, 0>().ok_or(RewriteFailed)?;
+        head.frame.destination = destination;
+        head.frame.source = source;
+        head.hop_limit = ttl;
+        return packet.store_head(&head);
+    }
+    let mut head = packet.head::<HopV4, 0>().ok_or(RewriteFailed)?;
+    head.frame.destination = destination;
+    head.frame.source = source;
+    head.ttl = ttl;
+    let sum = |ttl: u8| Sum::ZERO.word(u16::from_ne_bytes([ttl, head.protocol]));
+    head.checksum = Be16(update(head.checksum.0, sum(parsed.ttl), sum(ttl)));
+    packet.store_head(&head)
 }
 
 /// Takes one hop off.

@@ -19,8 +19,12 @@ use dataplane::env::Env;
 use dataplane::limit::Bucket;
 
 /// Bytes waiting in the ring buffer that are worth waking the agent for. A wake-up costs a thousand
-/// times what an event does, so below this the agent finds events by polling.
+/// times what an event does, so it is made for the event that reaches this or a multiple of it, and
+/// else the agent finds events by polling.
 const WATERMARK: u64 = 64 << 10;
+
+/// Bytes of one event in the ring buffer.
+const RECORD: u64 = (size_of::<FlowEvent>() as u64 + 8).next_multiple_of(8);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel;
@@ -188,7 +192,8 @@ impl Env for Kernel {
             }
             fill(&mut *event.cast::<FlowEvent>());
             let waiting = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA.into());
-            let wake = if waiting >= WATERMARK { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+            let reached = waiting % WATERMARK < RECORD && waiting >= WATERMARK;
+            let wake = if reached { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
             bpf_ringbuf_submit(event, wake.into());
         }
         true

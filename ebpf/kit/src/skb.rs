@@ -17,10 +17,10 @@ use dataplane::env::Owner;
 use dataplane::flow::Tuple;
 use dataplane::packet::{Checksum, Packet, RewriteFailed, Size};
 use wire::ip::protocol;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Headers up to here are read in place: Ethernet, one VLAN tag, IPv6.
-const LINEAR: u32 = 14 + 4 + 40;
+/// Headers up to here are read in place: Ethernet, one VLAN tag, IPv6, TCP up to its flags.
+const LINEAR: u32 = 14 + 4 + 40 + 14;
 
 #[derive(Debug)]
 pub struct Skb {
@@ -164,6 +164,11 @@ impl Packet for Skb {
             }
         }
         Some(Owner { process, vip, vip_port, service, backend })
+    }
+
+    #[inline(always)]
+    fn store_head<T: IntoBytes + Immutable>(&mut self, head: &T) -> Result<(), RewriteFailed> {
+        self.store(0, head)
     }
 
     #[inline(always)]

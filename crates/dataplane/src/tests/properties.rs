@@ -75,8 +75,12 @@ proptest! {
         let mut packet = Buffer { bytes: before.build(), ..Buffer::default() };
         let mut parsed = Parsed::empty();
         prop_assert_eq!(parse(&packet, &mut parsed), Ok(Kind::Flow));
+        let mut in_one = packet.clone();
         rewrite::decrement_ttl(&mut packet, &parsed).unwrap();
-        prop_assert_eq!(packet.bytes, before.hop().build());
+        let after = before.hop();
+        prop_assert_eq!(packet.bytes, after.build());
+        rewrite::hop(&mut in_one, &parsed, [8; 6], [6; 6]).unwrap();
+        prop_assert_eq!(in_one.bytes, after.macs([6; 6], [8; 6]).build());
     }
 
     #[test]
