@@ -1,4 +1,5 @@
-//! `cargo xtask conformance`: published truth tables against the real kernel, on an isolated node.
+//! `cargo xtask conformance`: published truth tables, against the real kernel on an isolated node
+//! or our own engines.
 
 use std::path::PathBuf;
 use std::process;
@@ -11,8 +12,12 @@ use testkit::{Node, gate, remains};
 use crate::report::{Step, duration};
 use crate::{binaries, setup};
 
+mod isa;
+
 #[derive(Subcommand)]
 pub enum Table {
+    /// Vectors for the instruction set, in our user-space engines
+    Isa(isa::Isa),
     /// Steps of NetworkPolicy cases as cyclonus makes them, one JSON object a line
     Networkpolicy(NetworkPolicy),
 }
@@ -29,7 +34,14 @@ pub struct NetworkPolicy {
     case: Option<u32>,
 }
 
-pub fn run(Table::Networkpolicy(options): &Table) -> Result<()> {
+pub fn run(table: &Table) -> Result<()> {
+    match table {
+        Table::Isa(options) => isa::run(options),
+        Table::Networkpolicy(options) => run_network_policy(options),
+    }
+}
+
+fn run_network_policy(options: &NetworkPolicy) -> Result<()> {
     if let Some(reason) = gate::missing_privilege() {
         bail!("the truth tables can't be tried here: {reason}");
     }
