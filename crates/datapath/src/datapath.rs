@@ -143,6 +143,7 @@ impl Datapath {
     /// Compiles the changed objects as `model` has them now (absent ones are removed).
     pub async fn prepare(&mut self, model: &Model, changed: &BTreeSet<ObjectRef>) -> Prepared {
         let mut problems = Vec::new();
+        let mut policy = Vec::new();
         for object in of_kind(changed, Kind::Namespace) {
             let change = match model.namespaces.contains_key(&object.name) {
                 true => Change::SetNamespace(
@@ -151,18 +152,21 @@ impl Datapath {
                 ),
                 false => Change::RemoveNamespace(object.name.name.clone()),
             };
-            self.change_policy(change, object, model, &mut problems);
+            policy.push((object, change));
         }
         for object in of_kind(changed, Kind::Workload) {
-            self.prepare_workload(model, object, &mut problems).await;
+            if let Some(change) = self.prepare_workload(model, object, &mut problems).await {
+                policy.push((object, change));
+            }
         }
         for object in of_kind(changed, Kind::NetworkPolicy) {
             let change = match model.network_policies.get(&object.name) {
                 Some(policy) => Change::SetPolicy(policy.clone()),
                 None => Change::RemovePolicy(object.name.clone()),
             };
-            self.change_policy(change, object, model, &mut problems);
+            policy.push((object, change));
         }
+        self.change_policy(policy, model, &mut problems);
         for object in of_kind(changed, Kind::Service) {
             match model.services.get(&object.name) {
                 Some(service) => self.services.set_service(service),
@@ -184,16 +188,14 @@ impl Datapath {
         model: &Model,
         object: &ObjectRef,
         problems: &mut Vec<Problem>,
-    ) {
+    ) -> Option<Change> {
         let Some(workload) = model.workloads.get(&object.name) else {
             self.endpoints.remove(&object.name, &self.programs).await;
             self.services.remove_workload(&object.name);
-            let change = Change::RemoveEndpoint(object.name.clone());
-            self.change_policy(change, object, model, problems);
-            return;
+            return Some(Change::RemoveEndpoint(object.name.clone()));
         };
         self.endpoints.put(workload, &self.programs).await;
-        let Some(endpoint) = self.endpoints.find(&object.name) else { return };
+        let endpoint = self.endpoints.find(&object.name)?;
         let (addresses, state) = (endpoint.addresses.clone(), endpoint.state);
         if state != State::Ready {
             problems.push(Problem {
@@ -217,17 +219,19 @@ impl Datapath {
             ports: workload.ports.clone(),
             enforced,
         };
-        self.change_policy(Change::SetEndpoint(input), object, model, problems);
+        Some(Change::SetEndpoint(input))
     }
 
     fn change_policy(
         &mut self,
-        change: Change,
-        object: &ObjectRef,
+        changes: Vec<(&ObjectRef, Change)>,
         model: &Model,
         problems: &mut Vec<Problem>,
     ) {
-        if let Err(error) = self.policy.apply(change, &self.capacity) {
+        let (objects, changes): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
+        let results = self.policy.apply_all(changes, &self.capacity);
+        for (object, result) in objects.into_iter().zip(results) {
+            let Err(error) = result else { continue };
             let origin = match object.kind {
                 Kind::NetworkPolicy => model.network_policies.get(&object.name).map(|p| &p.origin),
                 Kind::Workload => model.workloads.get(&object.name).map(|w| &w.origin),
@@ -278,7 +282,7 @@ impl Datapath {
         tables.backends.insert_all(&services.add_backends)?;
         tables.ring.insert_all(&services.add_ring)?;
 
-        let wanted = EndpointRows::wanted(&self.endpoints, |name| self.policy.endpoint(name));
+        let wanted = EndpointRows::wanted(&self.endpoints, |name| self.policy.published(name));
         let rows_set = self.rows.set(&tables.endpoints, &wanted)?;
         tables.addresses.insert_all(&policy.set_addresses)?;
         tables.services.insert_all(&services.set_services)?;

@@ -51,6 +51,8 @@ impl ContentHash {
 pub struct ContentIds {
     taken: HashSet<u32>,
     exceptions: BTreeMap<u128, u32>,
+    /// Ids of exceptions: nobody else gets them.
+    reserved: HashSet<u32>,
 }
 
 impl ContentIds {
@@ -63,11 +65,10 @@ impl ContentIds {
         }
         for attempt in 0u32.. {
             let id = fold(hash, attempt);
-            let reserved = self.exceptions.iter().any(|(other, &x)| x == id && *other != hash);
-            if id != 0 && !reserved && self.taken.insert(id) {
+            if id != 0 && !self.reserved.contains(&id) && self.taken.insert(id) {
                 let exception = attempt > 0;
                 if exception {
-                    self.exceptions.insert(hash, id);
+                    self.restore_exception(hash, id);
                 }
                 return (id, exception);
             }
@@ -79,8 +80,16 @@ impl ContentIds {
         self.taken.remove(&id);
     }
 
+    /// Gives the content this id, as before the restart. One that it would get anyway is no
+    /// exception.
     pub fn restore_exception(&mut self, hash: u128, id: u32) {
-        self.exceptions.insert(hash, id);
+        if id == fold(hash, 0) {
+            return;
+        }
+        if let Some(old) = self.exceptions.insert(hash, id) {
+            self.reserved.remove(&old);
+        }
+        self.reserved.insert(id);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Node;
 use crate::flows::names::{EndpointNames, IdentityNames, Names, RuleNames, ServiceNames};
 use abi::identity::RESERVED;
-use model::{Kind, NetworkPolicy, ObjectRef};
+use model::{Kind, NetworkPolicy, ObjectName, ObjectRef};
 use policy::{Direction, Identity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,17 +17,15 @@ impl Node {
             self.name_identities(&mut names);
             self.name_endpoints(&mut names);
         }
-        for object in changed {
-            match object.kind {
-                Kind::NetworkPolicy => {
-                    if let Some(policy) = self.model.network_policies.get(&object.name) {
-                        self.name_rules(&mut names, policy);
-                    }
-                }
-                Kind::Service => self.name_service(&mut names, object),
-                Kind::Namespace | Kind::Workload | Kind::EndpointSlice => {}
+        let of_kind = |kind| changed.iter().filter(move |object| object.kind == kind);
+        for object in of_kind(Kind::NetworkPolicy) {
+            if let Some(policy) = self.model.network_policies.get(&object.name) {
+                self.name_rules(&mut names, policy);
             }
         }
+        let services: BTreeSet<&ObjectName> =
+            of_kind(Kind::Service).map(|object| &object.name).collect();
+        self.name_services(&mut names, &services);
     }
 
     fn name_identities(&self, names: &mut Names) {
@@ -87,12 +85,16 @@ impl Node {
         }
     }
 
-    fn name_service(&self, names: &mut Names, object: &ObjectRef) {
-        names.services.retain(|_, service| service.service != object.name);
-        let Some(view) = self.datapath.services().view(&object.name) else { return };
-        for port in view.ports {
-            let service = ServiceNames { service: object.name.clone(), port: port.name };
-            names.services.insert(port.id, Arc::new(service));
+    fn name_services(&self, names: &mut Names, changed: &BTreeSet<&ObjectName>) {
+        if changed.is_empty() {
+            return;
+        }
+        names.services.retain(|_, service| !changed.contains(&service.service));
+        for service in changed {
+            for (id, port) in self.datapath.services().port_ids(service) {
+                let name = ServiceNames { service: (*service).clone(), port: port.to_owned() };
+                names.services.insert(id, Arc::new(name));
+            }
         }
     }
 }

@@ -52,22 +52,46 @@ impl Compiler {
         let inverse = self.inverse(&change);
         self.change(change);
         let after = self.sizes();
-        let tables = [
-            ("addresses", before.addresses, after.addresses, capacity.addresses),
-            ("peers", before.peers, after.peers, capacity.peers),
-            ("ports", before.ports, after.ports, capacity.ports),
-        ];
-        let over = tables
-            .into_iter()
-            .find(|(_, before, after, capacity)| after > capacity && after > before);
-        let Some((table, _, needed, capacity)) = over.filter(|_| !removal) else { return Ok(()) };
-        self.change(inverse);
-        // The kernel has never seen blocks that only the refused change named.
+        let Some(refusal) = too_large(before, after, capacity).filter(|_| !removal) else {
+            return Ok(());
+        };
+        self.take_back([inverse]);
+        Err(refusal)
+    }
+
+    /// Makes many changes; of those that don't fit each is refused for itself.
+    ///
+    /// Rule sets are compiled once for all of them, not once per change: an endpoint that thousands
+    /// of policies select would have its rule set compiled, and held, in thousands of versions.
+    pub fn apply_all(
+        &mut self,
+        changes: Vec<Change>,
+        capacity: &Capacity,
+    ) -> Vec<Result<(), PolicyError>> {
+        let before = self.sizes();
+        let mut inverses = Vec::with_capacity(changes.len());
+        for change in &changes {
+            inverses.push(self.inverse(change));
+            self.change(change.clone());
+        }
+        let after = self.sizes();
+        if too_large(before, after, capacity).is_none() {
+            return changes.iter().map(|_| Ok(())).collect();
+        }
+        self.take_back(inverses.into_iter().rev());
+        changes.into_iter().map(|change| self.apply(change, capacity)).collect()
+    }
+
+    /// Undoes changes that the kernel has seen nothing of.
+    fn take_back(&mut self, inverses: impl IntoIterator<Item = Change>) {
+        for inverse in inverses {
+            self.change(inverse);
+        }
+        // Nor has it seen blocks that only those named.
         let stale = std::mem::take(&mut self.fresh.stale_blocks);
         self.drop_blocks(stale);
         self.settle();
         self.collect(true);
-        Err(PolicyError::TooLarge { table, needed, capacity })
     }
 
     /// Entries that the tables need while the outstanding changes are applied.
@@ -150,6 +174,12 @@ impl Compiler {
             ingress: subject.ingress,
             egress: subject.egress,
         })
+    }
+
+    /// What the changes taken so far say of an endpoint. [`endpoint`](Self::endpoint) is ahead of
+    /// it where blocks are still to leave.
+    pub fn published(&self, name: &ObjectName) -> Option<EndpointPolicy> {
+        self.fresh.published.get(name).cloned()
     }
 
     /// Lets go of numbers that nothing has used since they were restored or last used. To be
@@ -371,4 +401,17 @@ impl Compiler {
         }
         changes
     }
+}
+
+/// The first table that would hold more than before and more than it can.
+fn too_large(before: Sizes, after: Sizes, capacity: &Capacity) -> Option<PolicyError> {
+    let tables = [
+        ("addresses", before.addresses, after.addresses, capacity.addresses),
+        ("peers", before.peers, after.peers, capacity.peers),
+        ("ports", before.ports, after.ports, capacity.ports),
+    ];
+    let (table, _, needed, capacity) = tables
+        .into_iter()
+        .find(|(_, before, after, capacity)| after > capacity && after > before)?;
+    Some(PolicyError::TooLarge { table, needed, capacity })
 }

@@ -6,3 +6,4 @@ mod kernel;
 mod naive;
 mod properties;
 mod semantics;
+mod together;

@@ -232,6 +232,14 @@ impl Compiler {
         self.services.get(name).map(|entry| self.view_of(entry))
     }
 
+    /// Ids and names of a service's ports.
+    pub fn port_ids(&self, name: &ObjectName) -> impl Iterator<Item = (u32, &str)> {
+        self.services.get(name).into_iter().flat_map(|entry| {
+            let ports = entry.source.ports.iter();
+            entry.ids.iter().copied().zip(ports.map(|port| port.name.as_str()))
+        })
+    }
+
     fn view_of(&self, entry: &Entry) -> ServiceView {
         let service = &entry.source;
         let ports = service.ports.iter().zip(&entry.ids).map(|(port, id)| PortView {
