@@ -101,13 +101,26 @@ pub fn read(path: &Path) -> Result<Vec<Step>> {
         let place = || format!("{}, line {}", path.display(), number + 1);
         let line = line.with_context(place)?;
         if !line.trim().is_empty() {
-            steps.push(serde_json::from_str(&line).with_context(place)?);
+            let step: Step = serde_json::from_str(&line).with_context(place)?;
+            steps.push(step);
         }
+    }
+    for policy in steps.iter_mut().flat_map(|step| &mut step.policies) {
+        name_kind(policy);
     }
     if steps.is_empty() {
         bail!("{} holds no steps", path.display());
     }
     Ok(steps)
+}
+
+/// Some policies of the generator are objects of its own language, which need not say what they
+/// are; a manifest does.
+fn name_kind(policy: &mut Value) {
+    if let Some(fields) = policy.as_object_mut() {
+        fields.entry("apiVersion").or_insert_with(|| "networking.k8s.io/v1".into());
+        fields.entry("kind").or_insert_with(|| "NetworkPolicy".into());
+    }
 }
 
 /// `TCP/80` as transport and port.
