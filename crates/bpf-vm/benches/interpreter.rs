@@ -173,7 +173,7 @@ fn main() {
             best = best.min(nanoseconds(|| {
                 let mut input = Input::default();
                 input.arguments[0] = input.memory.lend(&mut a);
-                ours = program.run(&input).expect(case.name);
+                ours = program.run(&mut input).expect(case.name);
                 ours
             }));
             best_baseline = best_baseline.min(nanoseconds(|| {

@@ -27,7 +27,7 @@ pub fn run(program: &[u8], memory: &mut [u8]) -> Result<u64, Failure> {
         input.arguments[0] = input.memory.lend_packet(memory);
         input.arguments[1] = length;
     }
-    Ok(program.run(&input)?)
+    Ok(program.run(&mut input)?)
 }
 
 fn unwind(call: &mut Call<'_, '_>) -> Result<u64, Stop> {

@@ -1,6 +1,7 @@
 //! The interpreter: the reference for what programs do.
 
 use std::mem::MaybeUninit;
+use std::ptr;
 
 use bpf_isa::{AluOp, AtomicOp, Condition, Narrow, Register, Size, Width};
 
@@ -24,7 +25,7 @@ const LOOPS: u32 = 8 << 20;
 #[repr(align(16))]
 struct Stack([MaybeUninit<u8>; STACK]);
 
-pub(crate) fn run(program: &Program, input: &Input<'_>) -> Result<u64, Fault> {
+pub(crate) fn run(program: &Program, input: &mut Input<'_>) -> Result<u64, Fault> {
     let mut stack = Stack([MaybeUninit::uninit(); STACK]);
     let bottom = stack.0.as_mut_ptr().expose_provenance() as u64;
     let mut machine = Machine {
@@ -64,7 +65,7 @@ struct Machine<'m> {
 /// What a function gets back when the one it has called returns.
 #[derive(Clone, Copy)]
 struct Saved {
-    next: usize,
+    next: *const Op,
     registers: [u64; 4],
 }
 
@@ -84,7 +85,7 @@ impl Machine<'_> {
     fn enter_frame(&mut self) -> u64 {
         let end = self.frame_end();
         if self.depth >= self.cleared {
-            let start = std::ptr::with_exposed_provenance_mut::<u8>(end as usize - FRAME);
+            let start = ptr::with_exposed_provenance_mut::<u8>(end as usize - FRAME);
             // SAFETY: depth is below FRAMES, so the frame lies in the stack, which lives in `run`.
             unsafe { start.write_bytes(0, FRAME) };
             self.cleared = self.depth + 1;
@@ -92,9 +93,11 @@ impl Machine<'_> {
         end
     }
 
+    /// `next` stands behind the operation that failed.
     #[cold]
-    fn fault(&self, next: usize, reason: Reason) -> Stop {
-        let slot = self.program.slots.get(next - 1).copied().unwrap_or_default() as usize;
+    fn fault(&self, next: *const Op, reason: Reason) -> Stop {
+        let position = (next.addr() - self.program.ops.as_ptr().addr()) / size_of::<Op>() - 1;
+        let slot = self.program.slots.get(position).copied().unwrap_or_default() as usize;
         Stop::Fault(Fault { slot, reason })
     }
 
@@ -226,7 +229,12 @@ impl Machine<'_> {
         })
     }
 
-    fn call_helper(&mut self, index: u32, registers: &[u64; 11], next: usize) -> Result<u64, Stop> {
+    fn call_helper(
+        &mut self,
+        index: u32,
+        registers: &[u64; 11],
+        next: *const Op,
+    ) -> Result<u64, Stop> {
         let program = self.program;
         let [_, arguments @ .., _, _, _, _, _] = *registers;
         let result = match program.helpers.get(index as usize) {
@@ -252,7 +260,7 @@ impl Call<'_, '_> {
     /// Copies from the program's memory.
     pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Stop> {
         self.machine.check(address, into.len() as u64, false)?;
-        let start = std::ptr::with_exposed_provenance::<u8>(address as usize);
+        let start = ptr::with_exposed_provenance::<u8>(address as usize);
         // SAFETY: checked to be readable. The program may hold `into` only if it was lent to it,
         // then the borrow checker would have refused this call.
         unsafe { start.copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) };
@@ -262,7 +270,7 @@ impl Call<'_, '_> {
     /// Copies to the program's memory.
     pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Stop> {
         self.machine.check(address, bytes.len() as u64, true)?;
-        let start = std::ptr::with_exposed_provenance_mut::<u8>(address as usize);
+        let start = ptr::with_exposed_provenance_mut::<u8>(address as usize);
         // SAFETY: checked to be writable; `bytes` is none of the program's memory, as above, or
         // memory that it can only read.
         unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
@@ -274,12 +282,15 @@ impl Call<'_, '_> {
         let slot = slot_of_code(function);
         let entry = slot.and_then(|slot| self.machine.program.functions.get(&slot));
         let entry = *entry.ok_or(Reason::NoSuchFunction { target: function })?;
-        if self.machine.depth + 1 == FRAMES {
+        let depth = self.machine.depth;
+        if depth + 1 == FRAMES {
             return Err(Reason::TooManyFrames.into());
         }
-        self.machine.depth += 1;
+        self.machine.depth = depth + 1;
         let result = self.machine.execute(entry as usize, arguments);
-        self.machine.depth -= 1;
+        // Not counted back: a function that was ended leaves its own calls open, and the helper
+        // may go on all the same.
+        self.machine.depth = depth;
         result
     }
 }
@@ -300,15 +311,16 @@ macro_rules! define_execute {
             /// Runs the function that begins at the operation `entry`, in the current frame.
             fn execute(&mut self, entry: usize, arguments: [u64; 5]) -> Result<u64, Stop> {
                 let program = self.program;
-                let ops = program.ops.as_slice();
+                let ops = program.ops.as_ptr();
                 let base_depth = self.depth;
-                let mut saved = [Saved { next: 0, registers: [0; 4] }; FRAMES];
+                let mut saved = [Saved { next: ptr::null(), registers: [0; 4] }; FRAMES];
                 let mut registers = [0u64; 11];
                 registers[1..6].copy_from_slice(&arguments);
                 registers[10] = self.enter_frame();
                 // The region of the last access: most are followed by others to the same.
                 let mut recent = Region::default();
-                let mut next = entry;
+                // SAFETY: entries are indices of operations.
+                let mut next = unsafe { ops.add(entry) };
 
                 macro_rules! get {
                     ($register:expr) => {
@@ -335,9 +347,11 @@ macro_rules! define_execute {
                 }
                 macro_rules! jump {
                     ($target:expr) => {{
-                        let target = $target as usize;
+                        // SAFETY: targets are indices of operations.
+                        let target = unsafe { ops.add($target as usize) };
                         // Forward jumps cost nothing.
-                        match self.fuel.checked_sub(next.saturating_sub(target) as u64) {
+                        let back = next.addr().saturating_sub(target.addr()) / size_of::<Op>();
+                        match self.fuel.checked_sub(back as u64) {
                             Some(fuel) => self.fuel = fuel,
                             None => fail!(Reason::OutOfFuel),
                         }
@@ -372,8 +386,9 @@ macro_rules! define_execute {
                     // SAFETY: `next` is an entry, a target, or behind an operation that isn't the
                     // last, since the last one is `End`, behind which nothing goes on (see
                     // `Program::ops`).
-                    let op = unsafe { ops.get_unchecked(next) };
-                    next += 1;
+                    let op = unsafe { &*next };
+                    // SAFETY: as above: behind `End` is the end of the vector.
+                    next = unsafe { next.add(1) };
                     match *op {
                         $(
                             Op::$alu64i { dst, imm } => {

@@ -46,7 +46,9 @@ impl Program {
     }
 
     /// Runs the program from its first instruction; returns `r0`.
-    pub fn run(&self, input: &Input<'_>) -> Result<u64, Fault> {
+    ///
+    /// Takes the input exclusively, since the memory in it must not be lent to two runs at once.
+    pub fn run(&self, input: &mut Input<'_>) -> Result<u64, Fault> {
         interpret::run(self, input)
     }
 }

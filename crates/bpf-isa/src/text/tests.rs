@@ -128,6 +128,7 @@ fn also_read() {
     };
     same(Syntax::Llvm, "r1 = *(u32 *)(r2 + 4)", "w1 = *(u32 *)(r2 + 0x4)");
     same(Syntax::Llvm, "*(u8 *)(r2 + 0) = r1", "*(u8 *)(r2 + 0x0) = w1");
+    same(Syntax::Llvm, "lock *(u32 *)(r2 + 0) += r1", "lock *(u32 *)(r2 + 0x0) += w1");
     same(Syntax::Llvm, "r1 = 0xffffffff", "r1 = -1");
     same(Syntax::Llvm, "r1+=2 // two", "  r1  +=  2");
     same(Syntax::Llvm, "goto +0x3 <f+0x158>", "goto +3");
