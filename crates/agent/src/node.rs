@@ -104,9 +104,16 @@ impl Node {
         let hosts = node.datapath.set_host_addresses(host_addresses);
         node.keep(hosts.remember(), hosts.forget())?;
         node.bring_into_force(&changed).await?;
-        let forget = node.datapath.remove_strays().await?;
-        node.keep(&[], &forget)?;
+        node.datapath.remove_strays().await?;
+        node.forget_unused()?;
         Ok(node)
+    }
+
+    /// Lets go of identities and peers that nothing has had for a while.
+    pub fn forget_unused(&mut self) -> anyhow::Result<()> {
+        let forget = self.datapath.forget_unused();
+        self.keep(&[], &forget)?;
+        Ok(())
     }
 
     /// The files have changed.

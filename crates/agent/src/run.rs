@@ -26,6 +26,8 @@ use tokio::signal::unix::{SignalKind, signal};
 const REFRESH: Duration = Duration::from_millis(500);
 /// How often idle connections are looked for.
 const COLLECT: Duration = Duration::from_secs(5);
+/// How often identities that nothing has any more are forgotten.
+const FORGET_IDENTITIES: Duration = Duration::from_secs(600);
 /// How often it is looked whether known processes have become other programs.
 const FORGET_PROCESSES: Duration = Duration::from_secs(2);
 /// The node's addresses come and go in groups; they are taken in together.
@@ -73,6 +75,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     refresh_workloads(&control);
     collect_connections(&control, enricher, facts.clone());
     forget_processes(names);
+    forget_identities(&control);
     if let Some(files) = files {
         watch_files(&control, files);
     }
@@ -197,6 +200,21 @@ fn collect_connections(control: &Control, enricher: Arc<Enricher>, facts: Arc<Fa
                     enricher.record(end);
                 }
                 tokio::time::sleep(COLLECT).await;
+            }
+            #[expect(unreachable_code, reason = "gives the block its type")]
+            anyhow::Ok(())
+        }
+    });
+}
+
+fn forget_identities(control: &Control) {
+    let control = control.clone();
+    supervise("identities", move || {
+        let control = control.clone();
+        async move {
+            loop {
+                tokio::time::sleep(FORGET_IDENTITIES).await;
+                control.ask(|node| node.forget_unused()).await??;
             }
             #[expect(unreachable_code, reason = "gives the block its type")]
             anyhow::Ok(())

@@ -283,8 +283,9 @@ impl Datapath {
         tables.ring.insert_all(&services.add_ring)?;
 
         let wanted = EndpointRows::wanted(&self.endpoints, |name| self.policy.published(name));
-        let rows_set = self.rows.set(&tables.endpoints, &wanted)?;
+        // A new peer is known before a rule set that only knows the new one.
         tables.addresses.insert_all(&policy.set_addresses)?;
+        let rows_set = self.rows.set(&tables.endpoints, &wanted)?;
         tables.services.insert_all(&services.set_services)?;
 
         tables.services.remove_all(&services.remove_services)?;
@@ -319,8 +320,8 @@ impl Datapath {
         tables.backends.insert_all(&backends.set)?;
         // What an array holds beyond the rings in use means nothing, so nothing is removed.
         tables.ring.insert_all(&ring.set)?;
-        let rows_set = self.rows.set(&tables.endpoints, &rows)?;
         tables.addresses.insert_all(&addresses.set)?;
+        let rows_set = self.rows.set(&tables.endpoints, &rows)?;
         tables.services.insert_all(&front_ends.set)?;
         tables.services.remove_all(&front_ends.remove)?;
         tables.addresses.remove_all(&addresses.remove)?;
@@ -345,9 +346,13 @@ impl Datapath {
     }
 
     /// After the first commit: removes what an earlier agent made for workloads that are gone.
-    pub async fn remove_strays(&mut self) -> Result<Vec<String>> {
-        self.endpoints.remove_strays(&self.programs).await?;
-        Ok(self.policy.forget_unused())
+    pub async fn remove_strays(&mut self) -> Result<()> {
+        self.endpoints.remove_strays(&self.programs).await
+    }
+
+    /// Lets go of numbers that nothing uses; gives the records to delete.
+    pub fn forget_unused(&mut self) -> Vec<String> {
+        self.policy.forget_unused()
     }
 
     fn raise_epoch(&mut self) -> Result<()> {
