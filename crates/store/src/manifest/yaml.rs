@@ -76,6 +76,8 @@ pub fn documents(text: &str, mut each: impl FnMut(Document)) {
 
 fn limits() -> Options {
     options! {
+        // On by default where another crate of the build has asked for the feature.
+        emit_comments: false,
         flow_nesting_limit: MAX_NESTING,
         block_nesting_limit: MAX_NESTING,
     }
