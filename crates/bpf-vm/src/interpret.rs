@@ -306,6 +306,10 @@ macro_rules! define_execute {
                 $store_i:ident $store_frame_i:ident;
             )*
         }
+        copies { $($copied:ident: $copied_i:ident $copied_r:ident $copy_i:ident $copy_r:ident;)* }
+        counters {
+            $($counted:ident: $counted_i:ident $counted_r:ident $count_i:ident $count_r:ident;)*
+        }
     ) => {
         impl Machine<'_> {
             /// Runs the function that begins at the operation `entry`, in the current frame.
@@ -357,6 +361,13 @@ macro_rules! define_execute {
                         }
                         next = target;
                     }};
+                }
+                /// Steps over the second operation of a pair.
+                macro_rules! skip {
+                    () => {
+                        // SAFETY: a pair isn't the last operation, nor is its second half.
+                        next = unsafe { next.add(1) }
+                    };
                 }
                 macro_rules! locate {
                     ($base:expr, $offset:expr, $type:ty, $write:expr) => {{
@@ -460,6 +471,42 @@ macro_rules! define_execute {
                                 unsafe { store::<$store_type>(address, imm as u64) };
                             }
                         )*
+                        $(
+                            Op::$copy_i { dst, src, imm } => {
+                                set!(dst, semantics::alu64(AluOp::$copied, get!(src), imm as u64));
+                                skip!();
+                            }
+                            Op::$copy_r { dst, src, other } => {
+                                set!(dst, semantics::alu64(AluOp::$copied, get!(src), get!(other)));
+                                skip!();
+                            }
+                        )*
+                        $(
+                            Op::$count_i { dst, add, left, imm, target } => {
+                                set!(dst, get!(dst).wrapping_add(add as u64));
+                                skip!();
+                                if semantics::holds64(Condition::$counted, get!(left), imm as u64) {
+                                    jump!(target);
+                                }
+                            }
+                            Op::$count_r { dst, add, left, right, target } => {
+                                set!(dst, get!(dst).wrapping_add(add as u64));
+                                skip!();
+                                if semantics::holds64(Condition::$counted, get!(left), get!(right)) {
+                                    jump!(target);
+                                }
+                            }
+                        )*
+                        Op::AddJumpI { dst, imm, target } => {
+                            set!(dst, get!(dst).wrapping_add(imm as u64));
+                            skip!();
+                            jump!(target);
+                        }
+                        Op::AddJumpR { dst, src, target } => {
+                            set!(dst, get!(dst).wrapping_add(get!(src)));
+                            skip!();
+                            jump!(target);
+                        }
                         Op::Negate { width, dst } => {
                             set!(dst, semantics::alu(AluOp::Sub, width, 0, get!(dst)));
                         }

@@ -15,6 +15,7 @@
 
 pub mod conformance;
 mod fault;
+mod fuse;
 mod interpret;
 mod load;
 mod memory;

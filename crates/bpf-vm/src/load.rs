@@ -12,6 +12,7 @@ use bpf_isa::{
 };
 
 use crate::fault::LoadError;
+use crate::fuse::fuse;
 use crate::interpret::FRAME;
 use crate::op::{Op, for_each_family};
 use crate::platform::{Helper, Platform};
@@ -73,6 +74,7 @@ impl Loader<'_> {
                 numbered.extend(self.helper(id).map(|index| (id, index)));
             }
         }
+        fuse(&mut ops);
         let functions = std::mem::take(&mut self.functions);
         Ok(Program { ops, slots, helpers: std::mem::take(&mut self.helpers), numbered, functions })
     }
@@ -149,6 +151,8 @@ macro_rules! define_choices {
         conditions { $($condition:ident: $if64i:ident $if64r:ident $if32i:ident $if32r:ident;)* }
         loads { $($loads:tt)* }
         stores { $($stores:tt)* }
+        copies { $($copies:tt)* }
+        counters { $($counters:tt)* }
     ) => {
         fn choose_alu(op: AluOp, width: Width, dst: Register, src: Source) -> Op {
             match (op, width, src) {

@@ -1,5 +1,6 @@
 //! Instructions as the interpreter wants them: one flat enumeration, so that one jump finds the
-//! code for operation, width and kind of operand; jumps know where they go.
+//! code for operation, width and kind of operand; jumps know where they go. `fuse.rs` says what
+//! the pairs are.
 
 use bpf_isa::{AtomicOp, Extension, Narrow, Order, Register, Size, Span, Width};
 
@@ -54,6 +55,31 @@ macro_rules! for_each_family {
                 u32: StoreWordR StoreFrameWordR StoreWordI StoreFrameWordI;
                 u64: StoreDoubleR StoreFrameDoubleR StoreDoubleI StoreFrameDoubleI;
             }
+            // pairs: a move and an operation on the same register; a counter and a comparison
+            copies {
+                Add: Add64I Add64R CopyAddI CopyAddR;
+                Sub: Sub64I Sub64R CopySubI CopySubR;
+                Mul: Mul64I Mul64R CopyMulI CopyMulR;
+                Or: Or64I Or64R CopyOrI CopyOrR;
+                And: And64I And64R CopyAndI CopyAndR;
+                Lsh: Lsh64I Lsh64R CopyLshI CopyLshR;
+                Rsh: Rsh64I Rsh64R CopyRshI CopyRshR;
+                Xor: Xor64I Xor64R CopyXorI CopyXorR;
+                Arsh: Arsh64I Arsh64R CopyArshI CopyArshR;
+            }
+            counters {
+                Equal: IfEqual64I IfEqual64R CountEqualI CountEqualR;
+                NotEqual: IfNotEqual64I IfNotEqual64R CountNotEqualI CountNotEqualR;
+                Greater: IfGreater64I IfGreater64R CountGreaterI CountGreaterR;
+                GreaterOrEqual: IfGreaterOrEqual64I IfGreaterOrEqual64R CountGreaterOrEqualI CountGreaterOrEqualR;
+                Less: IfLess64I IfLess64R CountLessI CountLessR;
+                LessOrEqual: IfLessOrEqual64I IfLessOrEqual64R CountLessOrEqualI CountLessOrEqualR;
+                SignedGreater: IfSignedGreater64I IfSignedGreater64R CountSignedGreaterI CountSignedGreaterR;
+                SignedGreaterOrEqual: IfSignedGreaterOrEqual64I IfSignedGreaterOrEqual64R CountSignedGreaterOrEqualI CountSignedGreaterOrEqualR;
+                SignedLess: IfSignedLess64I IfSignedLess64R CountSignedLessI CountSignedLessR;
+                SignedLessOrEqual: IfSignedLessOrEqual64I IfSignedLessOrEqual64R CountSignedLessOrEqualI CountSignedLessOrEqualR;
+                Set: IfSet64I IfSet64R CountSetI CountSetR;
+            }
         }
     };
 }
@@ -66,6 +92,8 @@ macro_rules! define_op {
         conditions { $($condition:ident: $if64i:ident $if64r:ident $if32i:ident $if32r:ident;)* }
         loads { $($load_type:ty: $load:ident $load_frame:ident;)* }
         stores { $($store_type:ty: $store_r:ident $store_frame_r:ident $store_i:ident $store_frame_i:ident;)* }
+        copies { $($copied:ident: $copied_i:ident $copied_r:ident $copy_i:ident $copy_r:ident;)* }
+        counters { $($counted:ident: $counted_i:ident $counted_r:ident $count_i:ident $count_r:ident;)* }
     ) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Op {
@@ -91,6 +119,16 @@ macro_rules! define_op {
                 $store_i { base: Register, offset: i16, imm: i32 },
                 $store_frame_i { offset: i16, imm: i32 },
             )*
+            $(
+                $copy_i { dst: Register, src: Register, imm: i32 },
+                $copy_r { dst: Register, src: Register, other: Register },
+            )*
+            $(
+                $count_i { dst: Register, add: i32, left: Register, imm: i32, target: u32 },
+                $count_r { dst: Register, add: i32, left: Register, right: Register, target: u32 },
+            )*
+            AddJumpI { dst: Register, imm: i32, target: u32 },
+            AddJumpR { dst: Register, src: Register, target: u32 },
             Negate { width: Width, dst: Register },
             MoveSigned { extension: Extension, dst: Register, src: Register },
             ByteOrder { order: Order, span: Span, dst: Register },
