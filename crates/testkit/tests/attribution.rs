@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testkit::manifest::network_policy;
-use testkit::probe::Verdict;
+use testkit::probe::{Transport, Verdict};
 use testkit::{Binaries, Node, Plan, Pod, Skep, require_root};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,8 +28,10 @@ fn flow(skep: &Skep, filters: &[&str]) -> Value {
 fn flows_name_processes_and_rules() {
     require_root!();
     let node = Node::start(Binaries::built().unwrap()).unwrap();
-    let plan = |name| Plan { namespace: "shop", name, ports: &[80, 81], sockets: true };
-    let [mut client, web] = Pod::apply(&node, [plan("client"), plan("web")]).unwrap();
+    let plan = |name| Plan { namespace: "shop", name, ports: &[], sockets: true };
+    let [mut client, mut web] = Pod::apply(&node, [plan("client"), plan("web")]).unwrap();
+    // Only now: of a socket that was there before its workload was known, the process isn't known.
+    web.probe.serve(Transport::Tcp, 80).unwrap();
     let spec = json!({
         "podSelector": {"matchLabels": {"app": "web"}},
         "ingress": [{
