@@ -76,6 +76,8 @@ pub struct Datapath {
     settings: Settings,
     /// The maps hold what the last commit said.
     settled: bool,
+    /// Changes were taken from the compilers and are not committed.
+    outstanding: bool,
 }
 
 impl Datapath {
@@ -137,6 +139,7 @@ impl Datapath {
             services,
             settings,
             settled: false,
+            outstanding: false,
         })
     }
 
@@ -179,6 +182,7 @@ impl Datapath {
                 None => self.services.remove_endpoint_slice(&object.name),
             }
         }
+        self.take_out();
         let services = self.services.take_changes();
         Prepared { policy: self.policy.take_changes(), services, problems }
     }
@@ -248,6 +252,7 @@ impl Datapath {
 
     /// Says which addresses are the node's own.
     pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) -> Prepared {
+        self.take_out();
         self.policy.set_host_addresses(addresses);
         Prepared {
             policy: self.policy.take_changes(),
@@ -267,12 +272,20 @@ impl Datapath {
             false => self.settle(),
         };
         self.settled = done.is_ok();
+        self.outstanding = false;
         done
     }
 
-    /// False until a commit has gone well, and after one that hasn't.
+    /// False until a commit has gone well, after one that hasn't, and while one is due.
     pub fn is_settled(&self) -> bool {
-        self.settled
+        self.settled && !self.outstanding
+    }
+
+    /// Notes that changes leave the compilers. If those before them never came to a commit, they
+    /// are lost, and the next one has to compare everything.
+    fn take_out(&mut self) {
+        self.settled &= !self.outstanding;
+        self.outstanding = true;
     }
 
     fn write(&mut self, policy: &Changes, services: &services::Changes) -> Result<()> {
@@ -321,15 +334,14 @@ impl Datapath {
         // What an array holds beyond the rings in use means nothing, so nothing is removed.
         tables.ring.insert_all(&ring.set)?;
         tables.addresses.insert_all(&addresses.set)?;
-        let rows_set = self.rows.set(&tables.endpoints, &rows)?;
+        self.rows.set(&tables.endpoints, &rows)?;
         tables.services.insert_all(&front_ends.set)?;
         tables.services.remove_all(&front_ends.remove)?;
         tables.addresses.remove_all(&addresses.remove)?;
-        let rows_gone = self.rows.prune(&tables.endpoints, &rows)?;
-        let policy_differs = !(ports.is_empty() && peers.is_empty() && addresses.is_empty());
-        if rows_set || rows_gone || policy_differs {
-            self.raise_epoch()?;
-        }
+        self.rows.prune(&tables.endpoints, &rows)?;
+        // Also if nothing differs: an agent may have been killed, or a commit have failed, after
+        // the last row and before the epoch, and then flows still have the verdicts from before.
+        self.raise_epoch()?;
         let tables = &self.tables;
         tables.peers.remove_all(&peers.remove)?;
         tables.ports.remove_all(&ports.remove)?;

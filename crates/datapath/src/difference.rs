@@ -21,10 +21,6 @@ impl<K: Eq + Hash, V: PartialEq> Difference<K, V> {
     pub fn len(&self) -> usize {
         self.set.len() + self.remove.len()
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 #[cfg(test)]
