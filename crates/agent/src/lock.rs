@@ -1,4 +1,5 @@
-//! One agent per node: a lock on the run folder, held for the life of the process.
+//! One agent per node: locks on the run folder and on the folder of pins, held for the life of the
+//! process.
 
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
@@ -18,6 +19,11 @@ pub enum LockError {
          this one its own --run-dir, --state-dir and --bpffs"
     )]
     Held { path: PathBuf, pid: String },
+    #[error(
+        "another skepd holds the maps and programs under {path}: stop it first, or give this one \
+         its own --bpffs"
+    )]
+    PinsHeld { path: PathBuf },
     #[error("cannot lock {path}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
 }
@@ -51,6 +57,25 @@ impl NodeLock {
     }
 }
 
+/// Holds the folder of pins until dropped. Agents with different run folders could share it by
+/// mistake, and undo each other's work.
+#[derive(Debug)]
+pub struct PinsLock {
+    _folder: Flock<File>,
+}
+
+impl PinsLock {
+    pub fn acquire(folder: &Path) -> Result<Self, LockError> {
+        let path = folder.to_owned();
+        let io = |source| LockError::Io { path: path.clone(), source };
+        match Flock::lock(File::open(folder).map_err(io)?, FlockArg::LockExclusiveNonblock) {
+            Ok(folder) => Ok(PinsLock { _folder: folder }),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(LockError::PinsHeld { path }),
+            Err((_, errno)) => Err(io(errno.into())),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,5 +88,15 @@ mod tests {
         assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
         drop(first);
         NodeLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn pins_have_one_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = PinsLock::acquire(dir.path()).unwrap();
+        let error = PinsLock::acquire(dir.path()).unwrap_err();
+        assert!(matches!(error, LockError::PinsHeld { .. }), "{error}");
+        drop(first);
+        PinsLock::acquire(dir.path()).unwrap();
     }
 }

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 
 /// As the help says.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if matches!(error.downcast_ref(), Some(LockError::Held { .. })) {
+    if matches!(error.downcast_ref(), Some(LockError::Held { .. } | LockError::PinsHeld { .. })) {
         3
     } else if error.is::<bpf_kernel::privilege::Unprivileged>()
         || error.is::<Box<bpf_kernel::privilege::Unprivileged>>()

@@ -5,7 +5,7 @@ use crate::flows::history::History;
 use crate::flows::names::Names;
 use crate::flows::reader::{self, Enricher};
 use crate::flows::record::Conversion;
-use crate::lock::NodeLock;
+use crate::lock::{NodeLock, PinsLock};
 use crate::node::{self, Node};
 use crate::options::Options;
 use crate::server::{Facts, Server, serve};
@@ -37,6 +37,8 @@ const ADDRESSES_SETTLE: Duration = Duration::from_millis(20);
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let _run_lock = NodeLock::acquire(&options.run_dir)?;
     bpf_kernel::privilege::check()?;
+    bpf_kernel::mount::ensure_bpffs(&options.bpffs)?;
+    let _pins_lock = PinsLock::acquire(&options.bpffs)?;
     std::fs::create_dir_all(&options.state_dir)
         .with_context(|| format!("cannot make {}", options.state_dir.display()))?;
     let database = Database::open(&options.state_dir.join("skep.redb"))?;

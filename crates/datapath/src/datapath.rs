@@ -81,10 +81,10 @@ pub struct Datapath {
 }
 
 impl Datapath {
-    /// Loads or takes over programs and maps. Nothing is attached or changed yet.
+    /// Loads or takes over programs and maps, pinned in `config.bpffs`, which has to be on a BPF file
+    /// system. Nothing is attached or changed yet.
     pub fn open(config: Config, kept: Kept) -> Result<Self> {
         let features = Features::probe();
-        bpf_kernel::mount::ensure_bpffs(&config.bpffs)?;
         let programs = Programs::load(&config, features.interface_hook())?;
         let tables = Tables::open(&config.bpffs.join("maps"))?;
         let found = tables.state.get(&0)?.unwrap_or(NO_SETTINGS);
@@ -164,7 +164,7 @@ impl Datapath {
         }
         for object in of_kind(changed, Kind::NetworkPolicy) {
             let change = match model.network_policies.get(&object.name) {
-                Some(policy) => Change::SetPolicy(policy.clone()),
+                Some(policy) => Change::SetPolicy(policy.as_ref().clone()),
                 None => Change::RemovePolicy(object.name.clone()),
             };
             policy.push((object, change));

@@ -38,10 +38,12 @@ impl Node {
         dry_run: bool,
     ) -> anyhow::Result<Applied> {
         let started = Instant::now();
-        let (objects, mut diagnostics) = self.check(&files);
+        let (parsed, mut diagnostics) = self.check(&files);
         if diagnostics.iter().any(Diagnostic::is_error) {
             return Ok(Applied { diagnostics, ..Applied::default() });
         }
+        let objects: Vec<Object> =
+            parsed.iter().flat_map(manifest::Parsed::objects).cloned().collect();
         let outcome_of = |object: &Object| match self.find(&object.reference()) {
             None => Outcome::Created,
             Some(before) if before == *object => Outcome::Unchanged,
@@ -70,8 +72,8 @@ impl Node {
         }
         diagnostics.extend(prepared.problems.iter().map(super::diagnostic));
         let effective_after = started.elapsed();
-        for (name, text) in &files {
-            if let Err(error) = self.desired.apply(name, text) {
+        for ((name, text), parsed) in files.iter().zip(parsed) {
+            if let Err(error) = self.desired.apply_parsed(name, text, parsed) {
                 self.restore(before).await?;
                 return match error {
                     ApplyError::Refused(diagnostics) => {
@@ -86,8 +88,8 @@ impl Node {
     }
 
     /// Reads the texts and finds what is wrong with them, together and against the files.
-    fn check(&self, files: &[(String, String)]) -> (Vec<Object>, Vec<Diagnostic>) {
-        let mut objects = Vec::new();
+    fn check(&self, files: &[(String, String)]) -> (Vec<manifest::Parsed>, Vec<Diagnostic>) {
+        let mut all = Vec::new();
         let mut diagnostics = Vec::new();
         let mut seen: BTreeMap<ObjectRef, model::Origin> = BTreeMap::new();
         for (name, text) in files {
@@ -97,7 +99,7 @@ impl Node {
                 diagnostics.push(Diagnostic::about_file(Severity::Error, name, message));
             }
             diagnostics.extend(parsed.diagnostics.iter().cloned());
-            for object in parsed.into_objects() {
+            for object in parsed.objects() {
                 let reference = object.reference();
                 let origin = object.origin().clone();
                 if let Some(file) = self.desired.file_origin(&reference) {
@@ -116,10 +118,10 @@ impl Node {
                             .with_help("remove one of them"),
                     );
                 }
-                objects.push(object);
             }
+            all.push(parsed);
         }
-        (objects, diagnostics)
+        (all, diagnostics)
     }
 
     /// Puts back what was there before a request that failed half-way.
