@@ -62,7 +62,18 @@ impl Node {
             .collect();
         let upserts = objects.iter().map(|(object, _)| object.clone()).collect();
         let changed = self.take(Change { upserts, ..Change::default() });
-        let prepared = self.bring_into_force(&changed).await?;
+        let prepared = match self.bring_into_force(&changed).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // What the caller is told has failed must not come into force with the next try.
+                if let Err(again) = self.restore(before).await {
+                    tracing::warn!(
+                        "what was before a failed request is not in force yet: {again:#}"
+                    );
+                }
+                return Err(error);
+            }
+        };
         let refused: Vec<Diagnostic> =
             prepared.problems.iter().filter(|p| p.refused).map(super::diagnostic).collect();
         if !refused.is_empty() {
@@ -156,6 +167,7 @@ impl Node {
         }
         let mut outcomes = Vec::new();
         let mut changed = BTreeSet::new();
+        let mut failed = None;
         for object in objects {
             match self.desired.delete(&object) {
                 Ok(change) => {
@@ -165,10 +177,17 @@ impl Node {
                 Err(DeleteError::Missing(object)) => {
                     outcomes.push((object, ObjectOutcome::NotFound));
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
             }
         }
+        // Also what went before the failure: it is stored no longer.
         self.bring_into_force(&changed).await?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
         self.api_changed_at = Some(SystemTime::now());
         Ok(Deleted {
             objects: outcomes,
