@@ -152,11 +152,22 @@ fn watch_addresses(control: &Control, netlink: host::Netlink, watch: Watch) {
         async move {
             let mut watch = match watch {
                 Some(watch) => watch,
-                None => Watch::open(netlink.namespace())?,
+                None => {
+                    let watch = Watch::open(netlink.namespace())?;
+                    // What changed while nobody watched.
+                    let addresses = host::watch::own_addresses(&netlink).await?;
+                    control.ask(|node| node.set_host_addresses(addresses)).await??;
+                    watch
+                }
             };
             while let Some(change) = watch.next().await {
-                if matches!(change, Change::Link(_) | Change::LinkGone(_)) {
-                    continue;
+                match change {
+                    Change::Link(_) => continue,
+                    Change::LinkGone(link) => {
+                        control.ask(move |node| node.datapath.interface_gone(link.index)).await?;
+                        continue;
+                    }
+                    Change::Address(_) | Change::AddressGone(_) | Change::Missed => {}
                 }
                 tokio::time::sleep(ADDRESSES_SETTLE).await;
                 let addresses = host::watch::own_addresses(&netlink).await?;

@@ -373,6 +373,11 @@ impl Datapath {
         Ok(self.tables.state.insert(&0, &self.settings)?)
     }
 
+    /// An interface of the node has gone.
+    pub fn interface_gone(&mut self, index: u32) {
+        self.endpoints.interface_gone(index);
+    }
+
     /// Workloads to be prepared again: not ready, or somewhere else than before.
     pub fn stale_workloads(&self) -> BTreeSet<ObjectRef> {
         let names = self.endpoints.stale().into_iter();

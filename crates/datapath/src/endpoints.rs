@@ -12,7 +12,8 @@ use ipnet::IpNet;
 use model::{AddressRequest, ObjectName, Place, Workload};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// MTU of interfaces that Skep makes.
 const MTU: u32 = 1500;
@@ -36,6 +37,8 @@ pub struct Endpoint {
     /// `None` for a workload in the node's own network, and before it is there.
     pub interface: Option<Attached>,
     pub cgroup: Option<PathBuf>,
+    /// Number of its cgroup: a container that is started again has another one of the same path.
+    cgroup_id: Option<u64>,
     /// Identity of its namespace, to see when another takes its place.
     namespace: Option<host::netns::Identity>,
 }
@@ -136,12 +139,25 @@ impl Endpoints {
         self.pools.iter_mut().for_each(|pool| pool.release(name));
     }
 
+    /// An interface of the node has gone: whoever was behind it has to be looked at again. A new
+    /// namespace may have the number of one that has just ended, so that alone doesn't tell.
+    pub fn interface_gone(&mut self, index: u32) {
+        for endpoint in self.endpoints.values_mut() {
+            if endpoint.interface.as_ref().is_some_and(|there| there.host_index == index) {
+                endpoint.state = State::Failed;
+                endpoint.message = "its interface is gone".to_owned();
+            }
+        }
+    }
+
     /// Workloads that have to be looked at again: those that aren't ready, and those whose
     /// namespace or cgroup is another one now.
     pub fn stale(&self) -> BTreeSet<ObjectName> {
         let stale = self.endpoints.values().filter(|endpoint| {
             endpoint.state != State::Ready
-                || endpoint.cgroup.as_ref().is_some_and(|path| !path.exists())
+                || endpoint.cgroup.as_ref().is_some_and(|path| {
+                    cgroup_id(path).is_none_or(|id| endpoint.cgroup_id != Some(id))
+                })
                 || match &endpoint.workload.place {
                     Place::Netns { path, .. } => {
                         NetNamespace::open(path).map(|found| found.identity()).ok()
@@ -253,6 +269,8 @@ impl Endpoints {
             endpoint.message = "runs in the node's own network: no policy is enforced".to_owned();
         }
         if let Some(cgroup) = &located.cgroup {
+            // Before the programs are attached: if it is replaced meanwhile, that is seen later.
+            endpoint.cgroup_id = cgroup_id(cgroup);
             programs.attach_cgroup(&key, cgroup)?;
             endpoint.cgroup = Some(cgroup.clone());
         } else {
@@ -303,6 +321,7 @@ impl Endpoint {
             addresses: Vec::new(),
             interface: None,
             cgroup: None,
+            cgroup_id: None,
             namespace: None,
         }
     }
@@ -311,6 +330,10 @@ impl Endpoint {
     pub fn attachment(&self, hook: InterfaceHook) -> String {
         if self.interface.is_some() { hook.to_string() } else { String::new() }
     }
+}
+
+fn cgroup_id(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
 /// Names a workload's pins: the same as its host-side interface, short and without slashes.
