@@ -115,17 +115,25 @@ impl Shop {
     }
 }
 
-/// Kernel and what of it is used.
+/// Kernel and what of it is used: how programs are attached, and what the kernel has that it need
+/// not have.
 fn features(skep: &Skep) -> Result<String> {
+    const WORTH_NAMING: [&str; 2] = ["ring buffer", "redirect to peer"];
     let status = skep.json(&["status"])?;
     let kernel = status["kernel_release"].as_str().unwrap_or_default();
     let kernel = kernel.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
-    let features = status["features"].as_array().into_iter().flatten();
-    let names: Vec<&str> = features
-        .filter(|feature| feature["available"] == true)
-        .filter_map(|feature| feature["name"].as_str())
-        .collect();
-    Ok(format!("kernel {kernel}: {}", names.join(", ")))
+    let programs = || status["programs"].as_array().into_iter().flatten();
+    let of = |name: &str| programs().find(|program| program["name"] == name);
+    let mut used: Vec<&str> = Vec::new();
+    used.extend(of("from_endpoint").and_then(|program| program["attachment"].as_str()));
+    let available = status["features"].as_array().into_iter().flatten();
+    let available = available.filter(|feature| feature["available"] == true);
+    let names = available.filter_map(|feature| feature["name"].as_str());
+    used.extend(names.filter(|name| WORTH_NAMING.contains(name)));
+    if of("connect4").is_some_and(|program| program["attached"].as_u64() > Some(0)) {
+        used.push("socket LB");
+    }
+    Ok(format!("kernel {kernel}: {}", used.join(", ")))
 }
 
 fn farewell(skep: &Skep) {

@@ -71,8 +71,8 @@ impl Node {
         remains::remove(name);
         remains::register(name);
         Self::make(name, binaries).inspect_err(|_| {
-            remains::remove(name);
             remains::unregister(name);
+            remains::remove(name);
         })
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -27,9 +28,16 @@ pub(crate) fn register(name: &str) {
     lock().push(name.to_owned());
 }
 
+/// To be called before a node is removed. Once [`remove_on_interrupt`] is at it this doesn't
+/// return: the process is about to end.
 pub(crate) fn unregister(name: &str) {
+    while INTERRUPTION.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
     lock().retain(|active| active != name);
 }
+
+static INTERRUPTION: AtomicBool = AtomicBool::new(false);
 
 fn lock() -> std::sync::MutexGuard<'static, Vec<String>> {
     ACTIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -57,6 +65,7 @@ pub fn remove_on_interrupt() -> io::Result<()> {
                 _ = terminate.recv() => {}
             }
         });
+        INTERRUPTION.store(true, Ordering::SeqCst);
         eprintln!("interrupted, cleaning up");
         remove_active();
         process::exit(INTERRUPTED);
@@ -101,15 +110,26 @@ fn test_node(entry: &str) -> Option<(String, &str)> {
 /// Ends the node's processes and removes its namespaces, mounts, cgroups and folder. What is not
 /// there is fine; what can't be removed is said, since it can't be mended here.
 pub fn remove(name: &str) {
-    let complain = |what: &str, error: &dyn std::fmt::Display| {
-        eprintln!("cleaning up {name}: {what}: {error}");
-    };
+    // More than once, since whoever is being interrupted may be making something.
+    const ATTEMPTS: usize = 5;
+    for attempt in 1..=ATTEMPTS {
+        let complaints = remove_once(name);
+        if complaints.is_empty() {
+            return;
+        }
+        if attempt == ATTEMPTS {
+            complaints.iter().for_each(|text| eprintln!("cleaning up {name}: {text}"));
+        }
+        sleep(Duration::from_millis(20));
+    }
+}
+
+fn remove_once(name: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
     let cgroup = cgroup::mount_point().ok().map(|mount| mount.join(name));
-    if let Some(cgroup) = &cgroup
-        && cgroup.exists()
-        && let Err(error) = end_processes(cgroup)
-    {
-        complain("ending its processes", &error);
+    let cgroup = cgroup.filter(|cgroup| cgroup.exists());
+    if let Some(Err(error)) = cgroup.as_deref().map(end_processes) {
+        complaints.push(format!("its processes: {error}"));
     }
     let folder = folder(name);
     let bpffs = folder.join("bpf");
@@ -122,19 +142,19 @@ pub fn remove(name: &str) {
     };
     for namespace in netns::names().unwrap_or_default().iter().filter(own) {
         if let Err(error) = NetNamespace::delete(namespace) {
-            complain("a namespace", &error);
+            complaints.push(format!("a namespace: {error}"));
         }
     }
-    if let Some(cgroup) = &cgroup
-        && cgroup.exists()
-        && let Err(error) = remove_cgroups(cgroup)
-    {
-        complain("its cgroups", &error);
+    if let Some(Err(error)) = cgroup.as_deref().map(remove_cgroups) {
+        complaints.push(format!("its cgroups: {error}"));
     }
     match fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => complain("its folder", &error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            complaints.push(format!("its folder: {error}"));
+        }
         _ => {}
     }
+    complaints
 }
 
 /// Where the node named `name` keeps its files.

@@ -112,8 +112,9 @@ impl Reason {
         }
         let policy = &deciding["policies"][0];
         let mismatch = policy["rules"][0]["mismatch"].as_str().unwrap_or_default();
-        let because = if mismatch.is_empty() { String::new() } else { format!(": {mismatch}") };
-        let text = format!("no rule of policy {} allows it{because}", name(policy));
+        // "client has app=client"
+        let who = mismatch.split_once(" has ").map_or("it", |(_, labels)| labels);
+        let text = format!("no rule of policy {} allows {who}", name(policy));
         Ok(Self { allowed, text, place: place(policy) })
     }
 }
