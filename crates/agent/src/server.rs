@@ -22,6 +22,9 @@ use std::time::Duration;
 use store::Outcome;
 use tonic::{Request, Response, Status};
 
+/// How long a stopping agent goes on answering.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// What requests need.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -47,13 +50,26 @@ pub async fn serve(
     let listener = tokio::net::UnixListener::bind(socket)
         .with_context(|| format!("cannot listen at {}", socket.display()))?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
-    tonic::transport::Server::builder()
+    let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
+    let stop = async move {
+        stop.await;
+        let _ = stopping.send(());
+    };
+    let serving = tonic::transport::Server::builder()
         .add_service(AgentServer::new(server).max_decoding_message_size(api::MAX_MESSAGE_BYTES))
         .serve_with_incoming_shutdown(
             tokio_stream::wrappers::UnixListenerStream::new(listener),
             stop,
-        )
-        .await?;
+        );
+    // Requests are answered; who follows flows would never be done.
+    let patience = async move {
+        let _ = stopped.await;
+        tokio::time::sleep(LAST_ANSWERS).await;
+    };
+    tokio::select! {
+        served = serving => served?,
+        () = patience => {}
+    }
     Ok(())
 }
 
