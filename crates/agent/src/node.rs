@@ -103,7 +103,11 @@ impl Node {
         }
         let hosts = node.datapath.set_host_addresses(host_addresses);
         node.keep(hosts.remember(), hosts.forget())?;
-        node.bring_into_force(&changed).await?;
+        // Tried again later. An agent that gave up here could not be asked what is wrong, nor told
+        // what to take back.
+        if let Err(error) = node.bring_into_force(&changed).await {
+            tracing::error!("not everything is in force: {error:#}");
+        }
         node.datapath.remove_strays().await?;
         node.forget_unused()?;
         Ok(node)
