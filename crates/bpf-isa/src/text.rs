@@ -6,8 +6,8 @@
 //! is read back as the same instruction.
 //!
 //! Texts have at most one instruction per line, labels (`name:`) and comments (`#`, `//`, `;` to
-//! the end of the line). What `llvm-objdump` puts before an instruction, its number and its bytes,
-//! is skipped.
+//! the end of the line). A listing of `llvm-objdump` is read, too: the number and the bytes before
+//! an instruction are skipped, except that the bytes say which kind of call is meant.
 
 mod assemble;
 mod disassemble;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::token::{Kind, Token, tokens};
 use super::{Part, Placeholder, Syntax, parts};
 use crate::decode::ROWS;
-use crate::encoding::Word;
+use crate::encoding::{SLOT, Word};
 use crate::{Instruction, Register};
 
 /// Why a text is no program. Lines and columns count from 1; columns count characters.
@@ -50,14 +50,20 @@ pub fn assemble(text: &str, syntax: Syntax) -> Result<Vec<Instruction>, Assemble
             }
             tokens = rest;
         }
-        tokens = skip_listing(tokens);
+        let (bytes, tokens) = listing(tokens);
         if tokens.is_empty() {
             continue;
         }
-        let (word, reference) = instruction(tokens, syntax).map_err(|mismatch| {
+        let (mut word, reference) = instruction(tokens, syntax).map_err(|mismatch| {
             let at = mismatch.at.unwrap_or(text.trim_end().len());
             error(number, text, at, mismatch.message)
         })?;
+        if let Some(given) = bytes.map(Word::read)
+            && (Word { src: 0, ..given } == word && given.opcode == CALL)
+        {
+            // LLVM writes calls of helpers, of the kernel and of some local functions alike.
+            word = given;
+        }
         lines.push(Line { number, text, slot, word, reference });
         slot += if word.is_wide() { 2 } else { 1 };
     }
@@ -69,6 +75,7 @@ pub fn assemble(text: &str, syntax: Syntax) -> Result<Vec<Instruction>, Assemble
     lines.into_iter().map(|line| finish(line, &labels)).collect()
 }
 
+const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 
 fn finish(mut line: Line<'_>, labels: &HashMap<&str, usize>) -> Result<Instruction, AssembleError> {
@@ -111,18 +118,22 @@ fn label<'a, 't>(tokens: &'t [Token<'a>]) -> Option<(Token<'a>, &'t [Token<'a>])
     }
 }
 
-/// Skips a listing's `12:` and the bytes that follow it.
-fn skip_listing<'a, 't>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
-    let [Token { kind: Kind::Number(_), .. }, colon, rest @ ..] = tokens else { return tokens };
-    if !colon.is(":") {
-        return tokens;
-    }
-    let is_byte = |token: &&Token<'_>| {
-        token.text.len() == 2 && token.text.bytes().all(|byte| byte.is_ascii_hexdigit())
+/// Takes off what a listing puts before an instruction: `12:` and the bytes, of which the first
+/// slot's are returned.
+fn listing<'a, 't>(tokens: &'t [Token<'a>]) -> (Option<[u8; SLOT]>, &'t [Token<'a>]) {
+    let [Token { kind: Kind::Number(_), .. }, colon, rest @ ..] = tokens else {
+        return (None, tokens);
     };
-    let bytes = rest.iter().take(16).take_while(is_byte).count();
-    // No instruction begins with eight such words; a few could.
-    rest.split_at(bytes / 8 * 8).1
+    if !colon.is(":") {
+        return (None, tokens);
+    }
+    let byte = |token: &Token<'_>| {
+        u8::from_str_radix(token.text, 16).ok().filter(|_| token.text.len() == 2)
+    };
+    // No instruction begins with eight such words.
+    let bytes: Vec<u8> = rest.iter().take(2 * SLOT).map_while(byte).collect();
+    let slots = bytes.len() / SLOT * SLOT;
+    (bytes.first_chunk().copied(), &rest[slots..])
 }
 
 /// Where a line stops being like a template, and what should be there.

@@ -133,6 +133,8 @@ fn also_read() {
     same(Syntax::Llvm, "r1+=2 // two", "  r1  +=  2");
     same(Syntax::Llvm, "goto +0x3 <f+0x158>", "goto +3");
     same(Syntax::Llvm, "      12:\t07 01 00 00 05 00 00 00\tr1 += 0x5", "r1 += 5");
+    let listed = "7:\t85 10 00 00 01 00 00 00\tcall 0x1";
+    same(Syntax::Llvm, listed, "call +1");
     same(Syntax::Llvm, "0000000000000000 <f>:\n goto f", "goto -1");
     same(Syntax::Mnemonic, "swap16 %r1", "bswap16 %r1");
     same(Syntax::Mnemonic, "call helper 7", "call 7");
