@@ -32,10 +32,10 @@ const PASS: u32 = 0;
 const SHOT: u32 = 2;
 const REDIRECT: u32 = 7;
 
-/// The part of `struct __sk_buff` that a test run takes (include/uapi/linux/bpf.h): the mark and
+/// `struct __sk_buff` (include/uapi/linux/bpf.h) with what a test run takes of it: the mark and
 /// the interface.
-fn context(mark: u32, ifindex: u32) -> [u8; 44] {
-    let mut context = [0; 44];
+fn context(mark: u32, ifindex: u32) -> [u8; 192] {
+    let mut context = [0; 192];
     context[8..12].copy_from_slice(&mark.to_ne_bytes());
     context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
     context

@@ -7,6 +7,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    host::memory::give_back_early();
     let options = Options::parse();
     let filter = tracing_subscriber::EnvFilter::new(&options.log);
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

@@ -10,12 +10,14 @@
 //! [`Netlink`] connection belongs to one, and what must run inside one runs on a thread of its own.
 //! `ensure_*` means: afterwards it is so; what was right already is not touched.
 
-#![forbid(unsafe_code)]
+// `memory` has the one exception.
+#![deny(unsafe_code)]
 
 pub mod address;
 pub mod cgroup;
 pub mod endpoint_link;
 pub mod link;
+pub mod memory;
 pub mod neighbour;
 pub mod netns;
 pub mod process;

@@ -1,5 +1,7 @@
 //! Any object, as sources hand them over.
 
+use std::sync::Arc;
+
 use crate::{
     EndpointSlice, Kind, Labels, NetworkPolicy, ObjectName, ObjectRef, Origin, Service, Workload,
 };
@@ -13,13 +15,15 @@ pub struct Namespace {
     pub origin: Origin,
 }
 
+/// An object of any kind. What there can be thousands of is shared: sources, model and compilers
+/// all keep it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
     Namespace(Namespace),
     Workload(Workload),
-    Service(Service),
-    EndpointSlice(EndpointSlice),
-    NetworkPolicy(NetworkPolicy),
+    Service(Arc<Service>),
+    EndpointSlice(Arc<EndpointSlice>),
+    NetworkPolicy(Arc<NetworkPolicy>),
 }
 
 impl Object {

@@ -5,15 +5,16 @@ use crate::{
     Workload,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// All objects by name. Changed one object at a time, so that compilers can work per change.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     pub namespaces: BTreeMap<ObjectName, Namespace>,
     pub workloads: BTreeMap<ObjectName, Workload>,
-    pub services: BTreeMap<ObjectName, Service>,
-    pub endpoint_slices: BTreeMap<ObjectName, EndpointSlice>,
-    pub network_policies: BTreeMap<ObjectName, NetworkPolicy>,
+    pub services: BTreeMap<ObjectName, Arc<Service>>,
+    pub endpoint_slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
+    pub network_policies: BTreeMap<ObjectName, Arc<NetworkPolicy>>,
 }
 
 impl Model {

@@ -113,7 +113,7 @@ pub enum Problem {
 
 #[derive(Clone, Debug)]
 struct Entry {
-    source: Service,
+    source: Arc<Service>,
     /// Ids by position of the port.
     ids: Vec<u32>,
 }
@@ -134,7 +134,7 @@ pub struct Compiler {
     services: BTreeMap<ObjectName, Entry>,
     /// Services by a label that their selector requires: namespace, key, value.
     selecting: HashMap<(Arc<str>, String, String), BTreeSet<ObjectName>>,
-    slices: BTreeMap<ObjectName, EndpointSlice>,
+    slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
     slices_of: HashMap<ObjectName, BTreeSet<ObjectName>>,
     workloads: BTreeMap<ObjectName, WorkloadInput>,
     workloads_with: HashMap<(Arc<str>, String, String), BTreeSet<ObjectName>>,
@@ -181,10 +181,15 @@ impl Compiler {
         }
     }
 
-    pub fn set_service(&mut self, service: &Service) {
+    /// A service that is shared stays so.
+    pub fn set_service<S>(&mut self, service: &S)
+    where
+        S: Clone + Into<Arc<Service>>,
+    {
+        let service: Arc<Service> = service.clone().into();
         let name = &service.name;
         if let Some(old) = self.services.get(name) {
-            if old.source == *service {
+            if old.source == service {
                 return;
             }
             self.withdraw(name);
@@ -205,15 +210,15 @@ impl Compiler {
             self.references.insert(id, reference);
             ids.push(id);
         }
-        if let Some(label) = selector_label(service) {
+        if let Some(label) = selector_label(&service) {
             self.selecting.entry(label).or_default().insert(name.clone());
         }
-        for key in keys(service) {
+        for key in keys(&service) {
             self.claims.entry(key).or_default().insert(name.clone());
             self.claims_changed(key);
         }
-        self.services.insert(name.clone(), Entry { source: service.clone(), ids });
         self.dirty.insert(name.clone());
+        self.services.insert(name.clone(), Entry { source: service, ids });
     }
 
     pub fn remove_service(&mut self, name: &ObjectName) {
@@ -250,16 +255,21 @@ impl Compiler {
         }
     }
 
-    pub fn set_endpoint_slice(&mut self, slice: &EndpointSlice) {
-        if self.slices.get(&slice.name) == Some(slice) {
+    /// A slice that is shared stays so.
+    pub fn set_endpoint_slice<S>(&mut self, slice: &S)
+    where
+        S: Clone + Into<Arc<EndpointSlice>>,
+    {
+        let slice: Arc<EndpointSlice> = slice.clone().into();
+        if self.slices.get(&slice.name) == Some(&slice) {
             return;
         }
         self.remove_endpoint_slice(&slice.name);
-        if let Some(service) = service_of(slice) {
+        if let Some(service) = service_of(&slice) {
             self.slices_of.entry(service.clone()).or_default().insert(slice.name.clone());
             self.mark_dirty(service);
         }
-        self.slices.insert(slice.name.clone(), slice.clone());
+        self.slices.insert(slice.name.clone(), slice);
     }
 
     pub fn remove_endpoint_slice(&mut self, name: &ObjectName) {

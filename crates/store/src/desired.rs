@@ -6,7 +6,7 @@
 
 use crate::database::{Database, DatabaseError};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::manifest;
+use crate::manifest::{self, Parsed};
 use model::{Object, ObjectRef, Origin};
 use std::collections::HashMap;
 
@@ -133,7 +133,16 @@ impl Desired {
 
     /// Applies a text that came through the API: all of it, or nothing.
     pub fn apply(&mut self, file: &str, text: &str) -> Result<Applied, ApplyError> {
-        let parsed = manifest::parse(file, text);
+        self.apply_parsed(file, text, manifest::parse(file, text))
+    }
+
+    /// The same for a text that has been read already.
+    pub fn apply_parsed(
+        &mut self,
+        file: &str,
+        text: &str,
+        parsed: Parsed,
+    ) -> Result<Applied, ApplyError> {
         let mut diagnostics = parsed.diagnostics;
         for manifest in &parsed.manifests {
             let reference = manifest.object.reference();

@@ -63,7 +63,9 @@ fn metadata(object: &Object) -> Value {
     if !labels.0.is_empty() {
         metadata.insert("labels".into(), labels_json(&labels));
     }
-    if let Object::Service(Service { algorithm: Algorithm::Maglev, .. }) = object {
+    if let Object::Service(service) = object
+        && service.algorithm == Algorithm::Maglev
+    {
         metadata.insert("annotations".into(), json!({ALGORITHM_ANNOTATION: "maglev"}));
     }
     Value::Object(metadata)

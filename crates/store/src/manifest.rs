@@ -195,13 +195,12 @@ fn object(reader: &mut Reader, node: &Node) -> Option<(Object, node::Place)> {
             })
         }
         Kind::Workload => workload::read(reader, metadata, &mut fields).map(Object::Workload),
-        Kind::Service => service::read(reader, metadata, &mut fields).map(Object::Service),
-        Kind::EndpointSlice => {
-            endpoint_slice::read(reader, metadata, &mut fields).map(Object::EndpointSlice)
-        }
-        Kind::NetworkPolicy => {
-            network_policy::read(reader, metadata, &mut fields).map(Object::NetworkPolicy)
-        }
+        Kind::Service => service::read(reader, metadata, &mut fields)
+            .map(|service| Object::Service(service.into())),
+        Kind::EndpointSlice => endpoint_slice::read(reader, metadata, &mut fields)
+            .map(|slice| Object::EndpointSlice(slice.into())),
+        Kind::NetworkPolicy => network_policy::read(reader, metadata, &mut fields)
+            .map(|policy| Object::NetworkPolicy(policy.into())),
     };
     // What Kubernetes reports about an object says nothing of what it should be.
     fields.ignore(&["status"]);

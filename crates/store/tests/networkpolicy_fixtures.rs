@@ -44,7 +44,8 @@ fn all_policies_are_read() {
 
 /// Without the places it was written at.
 fn policy(object: Object) -> NetworkPolicy {
-    let Object::NetworkPolicy(mut policy) = object else { panic!("{object:?}") };
+    let Object::NetworkPolicy(policy) = object else { panic!("{object:?}") };
+    let mut policy = std::sync::Arc::unwrap_or_clone(policy);
     let nowhere = Origin::new("", 0, 0);
     policy.origin = nowhere.clone();
     let rules = [&mut policy.ingress, &mut policy.egress].into_iter().flatten().flatten();

@@ -96,6 +96,7 @@ pub const UNSAFE: &[(&str, &str)] = &[
     ("abi", "types shared with the kernel are cast from and to bytes"),
     ("wire", "views of headers over packet bytes"),
     ("bpf-kernel", "bpf(2)"),
+    ("host", "mallopt(3), in `memory` alone"),
     ("bpf-vm", "programs in guest memory use addresses of the host"),
     ("kit", "helpers of the kernel"),
     ("net", "helpers of the kernel"),

@@ -46,7 +46,7 @@ impl Node {
                 names.interfaces.insert(interface.host_index, interface.host_name.as_str().into());
             }
             let workload = &endpoint.workload;
-            let selecting: Vec<&NetworkPolicy> = self
+            let selecting: Vec<&Arc<NetworkPolicy>> = self
                 .model
                 .network_policies
                 .values()

@@ -35,7 +35,7 @@ pub fn describe(node: &mut Node, reference: &ObjectRef) -> Option<v1::DescribeRe
                 .network_policies
                 .values()
                 .filter(|policy| selects(policy, name, &workload.labels))
-                .map(selecting)
+                .map(|policy| selecting(policy))
                 .collect();
             described.services = tables::services(node, |_| true)
                 .into_iter()

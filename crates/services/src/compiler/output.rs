@@ -54,7 +54,7 @@ impl Compiler {
             self.full.remove(&name);
             let Some(entry) = self.services.get(&name).cloned() else { continue };
             if let Err(Full { table, capacity }) = self.update(&name, &entry, &mut changes) {
-                let origin = entry.source.origin;
+                let origin = entry.source.origin.clone();
                 let problem = Problem::Full { service: name.clone(), origin, table, capacity };
                 self.full.insert(name, problem);
             }

@@ -9,7 +9,7 @@ fn with_spec(spec: &str) -> String {
 
 fn policy(spec: &str) -> NetworkPolicy {
     match one(&with_spec(spec)) {
-        Object::NetworkPolicy(policy) => policy,
+        Object::NetworkPolicy(policy) => std::sync::Arc::unwrap_or_clone(policy),
         other => panic!("{other:?}"),
     }
 }

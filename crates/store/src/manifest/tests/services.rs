@@ -1,5 +1,6 @@
 use super::{check, one};
 use model::{Algorithm, EndpointSlice, Object, Service, TargetPort};
+use std::sync::Arc;
 
 fn with_spec(spec: &str) -> String {
     format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {spec}")
@@ -7,14 +8,14 @@ fn with_spec(spec: &str) -> String {
 
 fn service(spec: &str) -> Service {
     match one(&with_spec(spec)) {
-        Object::Service(service) => service,
+        Object::Service(service) => Arc::unwrap_or_clone(service),
         other => panic!("{other:?}"),
     }
 }
 
 fn slice(text: &str) -> EndpointSlice {
     match one(text) {
-        Object::EndpointSlice(slice) => slice,
+        Object::EndpointSlice(slice) => Arc::unwrap_or_clone(slice),
         other => panic!("{other:?}"),
     }
 }
