@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod binaries;
 mod build_ebpf;
 mod conformance;
@@ -35,6 +36,9 @@ enum Command {
     Setup,
     /// Compile the eBPF objects and list their programs, maps and sizes
     BuildEbpf,
+    /// Measure what SPECIFICATION.md promises
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Compare the verdicts of published truth tables with the kernel's, probe by probe
     #[command(subcommand)]
     Conformance(conformance::Table),
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Setup => setup::run(),
         Command::BuildEbpf => build_ebpf::run(),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Conformance(table) => conformance::run(&table),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
