@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use nix::mount::{MsFlags, mount};
 use serde_json::Value;
 
+use crate::gate::Feature;
 use crate::manifest::{self, Labels, Port};
 use crate::{Binaries, Place, Skep, gate, remains};
 
@@ -224,7 +225,9 @@ fn give_addresses(netns: &NetNamespace) -> Result<()> {
     runtime.block_on(async {
         let netlink = Netlink::connect(netns)?;
         netlink.ensure_address(LOOPBACK, IpNet::from(IpAddr::from(NODE_V4))).await?;
-        netlink.ensure_address(LOOPBACK, IpNet::from(IpAddr::from(NODE_V6))).await?;
+        if Feature::Ipv6.missing().is_none() {
+            netlink.ensure_address(LOOPBACK, IpNet::from(IpAddr::from(NODE_V6))).await?;
+        }
         Ok(())
     })
 }

@@ -4,9 +4,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use testkit::gate::Feature;
 use testkit::manifest::network_policy;
 use testkit::probe::{Transport, Verdict};
-use testkit::{Binaries, Node, Plan, Pod, Skep, require_root};
+use testkit::{Binaries, Node, Plan, Pod, Skep, require_kernel, require_root};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -27,6 +28,7 @@ fn flow(skep: &Skep, filters: &[&str]) -> Value {
 #[test]
 fn flows_name_processes_and_rules() {
     require_root!();
+    require_kernel!(Feature::Ipv6);
     let node = Node::start(Binaries::built().unwrap()).unwrap();
     let plan = |name| Plan { namespace: "shop", name, ports: &[], sockets: true };
     let [mut client, mut web] = Pod::apply(&node, [plan("client"), plan("web")]).unwrap();

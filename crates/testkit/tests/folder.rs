@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use testkit::gate::Feature;
 use testkit::manifest::{network_policy, stream};
 use testkit::probe::{Probe, Target, Transport, Verdict};
-use testkit::{Binaries, Node, Plan, Pod, require_root};
+use testkit::{Binaries, Node, Plan, Pod, require_kernel, require_root};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -28,6 +29,7 @@ fn reaches(probe: &mut Probe, address: IpAddr) -> bool {
 #[test]
 fn files_take_effect_and_wrong_ones_do_not() {
     require_root!();
+    require_kernel!(Feature::Ipv6);
     let node = Node::start(Binaries::built().unwrap()).unwrap();
     let plan = |name| Plan { namespace: "shop", name, ports: &[80], sockets: true };
     let [mut client, web] = Pod::apply(&node, [plan("client"), plan("web")]).unwrap();

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::json;
+use testkit::gate::Feature;
 use testkit::manifest::{labels, network_policy, service};
 use testkit::node::{NODE_V4, NODE_V6};
 use testkit::probe::{Probe, Target, Transport, Verdict};
-use testkit::{Binaries, Node, Plan, Pod, require_root};
+use testkit::{Binaries, Node, Plan, Pod, require_kernel, require_root};
 
 const WINDOW: Duration = Duration::from_millis(400);
 /// For what must come: a busy machine may lose packets.
@@ -47,6 +48,7 @@ fn on_node(addresses: [IpAddr; 2], transport: Transport, port: u16) -> [Target; 
 #[test]
 fn policy_holds_for_both_families() {
     require_root!();
+    require_kernel!(Feature::Ipv6);
     let node = node();
     let ports = [80, 81];
     let plans = [plan("client", &ports), plan("web", &ports), plan("other", &ports)];
@@ -91,6 +93,7 @@ fn policy_holds_for_both_families() {
 #[test]
 fn the_node_is_never_restricted() {
     require_root!();
+    require_kernel!(Feature::Ipv6);
     let node = node();
     let [mut web, mut other] =
         Pod::apply(&node, [plan("web", &[80]), plan("other", &[80])]).unwrap();
@@ -112,6 +115,7 @@ fn the_node_is_never_restricted() {
 #[test]
 fn hairpin() {
     require_root!();
+    require_kernel!(Feature::Ipv6);
     let node = node();
     let plans = [plan("web", &[8080]), bare("cache", &[8080])];
     let [mut web, mut cache] = Pod::apply(&node, plans).unwrap();
@@ -135,6 +139,7 @@ fn hairpin() {
 #[test]
 fn fragments_share_the_verdict() {
     require_root!();
+    require_kernel!(Feature::Ipv6);
     let node = node();
     let plans = [bare("client", &[]), plan("web", &[80, 81])];
     let [mut client, web] = Pod::apply(&node, plans).unwrap();
@@ -164,6 +169,7 @@ fn fragments_share_the_verdict() {
 #[test]
 fn errors_come_back_through_translation() {
     require_root!();
+    require_kernel!(Feature::Ipv6);
     let node = node();
     let plans = [bare("client", &[]), plan("web", &[80])];
     let [mut client, web] = Pod::apply(&node, plans).unwrap();

@@ -5,9 +5,10 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testkit::gate::Feature;
 use testkit::manifest::{labels, network_policy, service};
 use testkit::probe::{Target, Transport, Verdict};
-use testkit::{Binaries, Node, Plan, Pod, require_root};
+use testkit::{Binaries, Node, Plan, Pod, require_kernel, require_root};
 
 const TIMES: usize = 20;
 const PACE: Duration = Duration::from_millis(5);
@@ -36,6 +37,7 @@ fn policy(turn: usize) -> Value {
 #[test]
 fn killed_twenty_times() {
     require_root!();
+    require_kernel!(Feature::Ipv6);
     let mut node = Node::start(Binaries::built().unwrap()).unwrap();
     let plan = |name, sockets| Plan { namespace: "shop", name, ports: &[8080], sockets };
     let [mut client, mut bare, web, mut intruder] = Pod::apply(
@@ -96,6 +98,7 @@ fn killed_twenty_times() {
 #[test]
 fn stopped_and_started() {
     require_root!();
+    require_kernel!(Feature::Ipv6);
     let mut node = Node::start(Binaries::built().unwrap()).unwrap();
     let plan = |name| Plan { namespace: "shop", name, ports: &[8080], sockets: true };
     let [mut client, web] = Pod::apply(&node, [plan("client"), plan("web")]).unwrap();

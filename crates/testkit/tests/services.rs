@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testkit::gate::Feature;
 use testkit::manifest::{labels, service};
 use testkit::probe::{Outcome, Target, Transport, Verdict};
-use testkit::{Binaries, Node, Plan, Pod, require_root};
+use testkit::{Binaries, Node, Plan, Pod, require_kernel, require_root};
 
 const PATIENCE: Duration = Duration::from_secs(4);
 const ASKED: usize = 400;
@@ -42,6 +43,7 @@ fn answers(outcomes: &[Outcome]) -> BTreeMap<&str, usize> {
 #[test]
 fn load_spreads() {
     require_root!();
+    require_kernel!(Feature::Ipv6);
     let node = Node::start(Binaries::built().unwrap()).unwrap();
     let [mut client, mut bare, _web_1, _web_2] = Pod::apply(
         &node,
@@ -76,6 +78,7 @@ fn load_spreads() {
 #[test]
 fn translated_sockets_show_the_service() {
     require_root!();
+    require_kernel!(Feature::Ipv6);
     let node = Node::start(Binaries::built().unwrap()).unwrap();
     let plans = [plan("client", &[], true), plan("web", &[8080], true)];
     let [mut client, _web] = Pod::apply(&node, plans).unwrap();
@@ -101,6 +104,7 @@ fn translated_sockets_show_the_service() {
 #[test]
 fn backends_come_and_go() {
     require_root!();
+    require_kernel!(Feature::Ipv6);
     let node = Node::start(Binaries::built().unwrap()).unwrap();
     let plans = [plan("client", &[], true), plan("web-1", &[8080], true)];
     let [mut client, web_1] = Pod::apply(&node, plans).unwrap();

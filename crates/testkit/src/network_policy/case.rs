@@ -90,10 +90,14 @@ impl Pod {
     }
 }
 
+/// How gzip files begin (RFC 1952, section 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
 /// Reads all steps of a file, unpacked or gzipped.
 pub fn read(path: &Path) -> Result<Vec<Step>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let packed = path.extension().is_some_and(|extension| extension == "gz");
+    let mut file = BufReader::new(file);
+    let packed = file.fill_buf().is_ok_and(|begin| begin.starts_with(&GZIP));
     let reader: Box<dyn Read> =
         if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     let mut steps = Vec::new();
