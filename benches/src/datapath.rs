@@ -53,7 +53,7 @@ const MEASURES: [Measure; 4] = [
         name: "requests, 16 connections",
         unit: "1000/s",
         scale: 1e-3,
-        traffic: ("exchange", traffic::EXCHANGE, 16),
+        traffic: ("exchange", traffic::EXCHANGES, 16),
     },
     Measure {
         name: "new connections",

@@ -4,6 +4,11 @@
 //! - `exchange N`: one-byte requests and answers per second over N connections.
 //! - `connect`: connections per second, one after the other: open, a byte each way, reset. The
 //!   reset leaves no TIME_WAIT behind, so that ports don't run out.
+//!
+//! A scheduler that puts both ends on one CPU in one run and on two in the next makes a difference
+//! far above any that is looked for. So both ends of a single exchange and of connections are on
+//! the first CPU, where each other's work adds up; the receiver of bulk is on the last and its
+//! sender on the first; many exchanges at once have all CPUs.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -12,12 +17,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use socket2::SockRef;
 
 pub const BULK: u16 = 5001;
 pub const EXCHANGE: u16 = 5002;
 pub const CONNECT: u16 = 5003;
-pub const PORTS: [u16; 3] = [BULK, EXCHANGE, CONNECT];
+/// For many exchanges at once.
+pub const EXCHANGES: u16 = 5004;
+pub const PORTS: [u16; 4] = [BULK, EXCHANGE, CONNECT, EXCHANGES];
 
 /// A connection that takes longer is a failure of what is measured, not a figure.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,6 +41,9 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     let [address, milliseconds, connections] = rest else { bail!("an address and two numbers") };
     let address: SocketAddr = address.parse()?;
     let window = Duration::from_millis(milliseconds.parse()?);
+    if !(*what == "exchange" && address.port() == EXCHANGES) {
+        pin(0);
+    }
     let figure = match *what {
         "bulk" => bulk(address, window)?,
         "exchange" => exchange(address, window, connections.parse()?)?,
@@ -45,18 +57,27 @@ pub fn run(arguments: &[&str]) -> Result<()> {
 /// Ends when its input does: when the one that started it is gone.
 fn serve() -> Result<()> {
     let listen = |port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
-    let (bulk, exchange, connect) = (listen(BULK)?, listen(EXCHANGE)?, listen(CONNECT)?);
+    let (bulk, connect) = (listen(BULK)?, listen(CONNECT)?);
+    let (exchange, exchanges) = (listen(EXCHANGE)?, listen(EXCHANGES)?);
     thread::spawn(move || {
+        pin(last_cpu());
         for stream in bulk.incoming().flatten() {
             thread::spawn(move || swallow(stream));
         }
     });
     thread::spawn(move || {
+        pin(0);
         for stream in exchange.incoming().flatten() {
             thread::spawn(move || echo(stream));
         }
     });
     thread::spawn(move || {
+        for stream in exchanges.incoming().flatten() {
+            thread::spawn(move || echo(stream));
+        }
+    });
+    thread::spawn(move || {
+        pin(0);
         // One at a time: what is measured is the path and not a scheduler.
         for stream in connect.incoming().flatten() {
             echo(stream);
@@ -65,6 +86,18 @@ fn serve() -> Result<()> {
     println!("ready");
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
+}
+
+fn last_cpu() -> usize {
+    thread::available_parallelism().map_or(0, |cpus| cpus.get() - 1)
+}
+
+/// Keeps the thread, and those that it starts, to one CPU. Where it can't be, figures vary more.
+fn pin(cpu: usize) {
+    let mut set = CpuSet::new();
+    if set.set(cpu).is_ok() {
+        let _ = sched_setaffinity(Pid::from_raw(0), &set);
+    }
 }
 
 /// Reads all there is and answers with how much it was.
