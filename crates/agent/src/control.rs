@@ -3,6 +3,7 @@
 use crate::node::Node;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 /// Something to do with the node, in turn.
 type Job = Box<dyn for<'n> FnOnce(&'n mut Node) -> BoxFuture<'n, ()> + Send>;
@@ -21,15 +22,16 @@ pub struct Control {
 pub struct Stopping;
 
 impl Control {
-    /// Starts the task.
-    pub fn start(mut node: Node) -> Self {
+    /// Starts the task. It goes on for as long as there is a handle; that it has ended before says
+    /// that a job has panicked, and the node is lost.
+    pub fn start(mut node: Node) -> (Self, JoinHandle<()>) {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             while let Some(job) = queue.recv().await {
                 job(&mut node).await;
             }
         });
-        Control { jobs }
+        (Control { jobs }, task)
     }
 
     /// Does `job` when its turn comes, and gives what it returns.

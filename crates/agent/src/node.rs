@@ -6,7 +6,7 @@
 mod names;
 mod requests;
 
-pub use requests::ObjectOutcome;
+pub use requests::Outcome;
 
 use crate::flows::names::Names;
 use datapath::{Datapath, Kept, Lease, Prepared, Problem};
@@ -143,9 +143,7 @@ impl Node {
     /// The node's own addresses have changed.
     pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) -> anyhow::Result<()> {
         let prepared = self.datapath.set_host_addresses(addresses);
-        self.keep(prepared.remember(), prepared.forget())?;
-        self.datapath.commit(&prepared)?;
-        Ok(())
+        self.commit(&prepared)
     }
 
     /// Everything that is wrong now: with manifests, with objects, with the node.
@@ -210,18 +208,29 @@ impl Node {
         changed: &BTreeSet<ObjectRef>,
     ) -> anyhow::Result<Prepared> {
         let prepared = self.datapath.prepare(&self.model, changed).await;
-        self.keep(prepared.remember(), prepared.forget())?;
-        let committed = self.datapath.commit(&prepared);
+        let committed = self.commit(&prepared);
         self.note_problems(changed, &prepared.problems);
         self.update_names(changed);
-        self.problems.remove(&None);
-        if let Err(error) = committed {
-            let problem =
-                Problem { object: None, origin: None, message: error.to_string(), refused: false };
-            self.problems.insert(None, vec![problem]);
-            return Err(error.into());
-        }
-        Ok(prepared)
+        committed.map(|()| prepared)
+    }
+
+    /// Stores the numbers of what was prepared and writes it into the kernel. What is wrong is the
+    /// node's problem until a commit goes well.
+    fn commit(&mut self, prepared: &Prepared) -> anyhow::Result<()> {
+        // A number that isn't stored costs one more decision per flow after a restart, a policy
+        // that isn't written costs its effect now: so the database doesn't hold up the kernel.
+        let kept = self.keep(prepared.remember(), prepared.forget());
+        let committed = self.datapath.commit(prepared);
+        let problem =
+            |message: String| Problem { object: None, origin: None, message, refused: false };
+        let kept = kept.err().map(|error| problem(format!("numbers are not stored: {error}")));
+        let failed = committed.as_ref().err().map(|error| problem(error.to_string()));
+        let problems: Vec<Problem> = kept.into_iter().chain(failed).collect();
+        match problems.is_empty() {
+            true => self.problems.remove(&None),
+            false => self.problems.insert(None, problems),
+        };
+        Ok(committed?)
     }
 
     /// Stores numbers that must outlive the agent, in one transaction.

@@ -10,9 +10,9 @@ use crate::node::{self, Node};
 use crate::options::Options;
 use crate::server::{Facts, Server, serve};
 use crate::supervise::supervise;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use datapath::{Config, Datapath};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use host::process::BootClock;
 use host::watch::{Change, Watch};
 use std::path::Path;
@@ -30,8 +30,8 @@ const COLLECT: Duration = Duration::from_secs(5);
 const FORGET_IDENTITIES: Duration = Duration::from_secs(600);
 /// How often it is looked whether known processes have become other programs.
 const FORGET_PROCESSES: Duration = Duration::from_secs(2);
-/// The node's addresses come and go in groups; they are taken in together.
-const ADDRESSES_SETTLE: Duration = Duration::from_millis(20);
+/// Interfaces and addresses change in groups, which are taken in together.
+const CHANGES_SETTLE: Duration = Duration::from_millis(20);
 
 /// Runs the node until SIGTERM or SIGINT. Everything in the kernel stays.
 pub async fn run(options: Options) -> anyhow::Result<()> {
@@ -45,7 +45,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let datapath = Datapath::open(config(&options), node::kept(&database)?)?;
     let (desired, from_database) = Desired::load(database)?;
     let mut files = match &options.manifests {
-        Some(folder) => Some(Files::start(folder).context("cannot watch the manifests")?),
+        Some(folder) => {
+            let remembered = desired.remembered(folder)?;
+            Some(Files::start(folder, remembered).context("cannot watch the manifests")?)
+        }
         None => None,
     };
     let from_files = match &mut files {
@@ -69,7 +72,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let events = datapath.events()?;
     let node =
         Node::start(datapath, desired, from_database, from_files, addresses, names.clone()).await?;
-    let control = Control::start(node);
+    let (control, mut task) = Control::start(node);
     let facts = Arc::new(Facts::new(options.manifests.clone()));
 
     read_events(&control, enricher.clone(), events);
@@ -90,8 +93,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         facts,
     };
     tracing::info!(socket = %socket.display(), "ready");
-    serve(server, &socket, stop()?).await?;
+    let stop = stop()?;
+    let stopped = async {
+        tokio::select! {
+            () = stop => {}
+            _ = &mut task => {}
+        }
+    };
+    serve(server, &socket, stopped).await?;
     remove_socket(&socket);
+    if task.is_finished() {
+        bail!("the task that owns the node has failed; the kernel goes on as it was");
+    }
     tracing::info!("stopped; the kernel goes on forwarding and enforcing");
     Ok(())
 }
@@ -160,18 +173,30 @@ fn watch_addresses(control: &Control, netlink: host::Netlink, watch: Watch) {
                     watch
                 }
             };
-            while let Some(change) = watch.next().await {
-                match change {
-                    Change::Link(_) => continue,
-                    Change::LinkGone(link) => {
-                        control.ask(move |node| node.datapath.interface_gone(link.index)).await?;
-                        continue;
-                    }
-                    Change::Address(_) | Change::AddressGone(_) | Change::Missed => {}
+            while let Some(first) = watch.next().await {
+                tokio::time::sleep(CHANGES_SETTLE).await;
+                let mut changes = vec![first];
+                while let Some(Some(next)) = watch.next().now_or_never() {
+                    changes.push(next);
                 }
-                tokio::time::sleep(ADDRESSES_SETTLE).await;
-                let addresses = host::watch::own_addresses(&netlink).await?;
-                control.ask(|node| node.set_host_addresses(addresses)).await??;
+                let mut addresses_changed = false;
+                for change in changes {
+                    match change {
+                        Change::Link(_) => {}
+                        Change::LinkGone(link) => {
+                            control
+                                .ask(move |node| node.datapath.interface_gone(link.index))
+                                .await?;
+                        }
+                        Change::Address(_) | Change::AddressGone(_) | Change::Missed => {
+                            addresses_changed = true;
+                        }
+                    }
+                }
+                if addresses_changed {
+                    let addresses = host::watch::own_addresses(&netlink).await?;
+                    control.ask(|node| node.set_host_addresses(addresses)).await??;
+                }
             }
             anyhow::bail!("the kernel closed the netlink socket")
         }

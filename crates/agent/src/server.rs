@@ -12,14 +12,13 @@ pub use status::Facts;
 use crate::control::{Control, Stopping};
 use crate::flows::history::History;
 use crate::flows::record::Conversion;
-use crate::node::{Node, ObjectOutcome};
+use crate::node::{Node, Outcome};
 use api::v1;
 use api::v1::agent_server::{Agent, AgentServer};
 use model::{Kind, ObjectName, ObjectRef, Selector};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use store::Outcome;
 use tonic::{Request, Response, Status};
 
 /// How long a stopping agent goes on answering.
@@ -103,6 +102,17 @@ fn texts(files: Vec<v1::File>) -> Vec<(String, String)> {
     files.into_iter().map(|file| (file.name, file.text)).collect()
 }
 
+fn outcome_number(outcome: Outcome) -> i32 {
+    match outcome {
+        Outcome::Created => v1::object_result::Outcome::Created,
+        Outcome::Changed => v1::object_result::Outcome::Changed,
+        Outcome::Unchanged => v1::object_result::Outcome::Unchanged,
+        Outcome::Deleted => v1::object_result::Outcome::Deleted,
+        Outcome::NotFound => v1::object_result::Outcome::NotFound,
+    }
+    .into()
+}
+
 fn microseconds(duration: Duration) -> u64 {
     duration.as_micros().try_into().unwrap_or(u64::MAX)
 }
@@ -128,12 +138,7 @@ impl Agent for Server {
         let refused = applied.diagnostics.iter().any(store::Diagnostic::is_error);
         let results = applied.objects.iter().map(|(object, outcome)| v1::ObjectResult {
             object: Some(convert::object_ref(&object.reference())),
-            outcome: match outcome {
-                Outcome::Created => v1::object_result::Outcome::Created,
-                Outcome::Changed => v1::object_result::Outcome::Changed,
-                Outcome::Unchanged => v1::object_result::Outcome::Unchanged,
-            }
-            .into(),
+            outcome: outcome_number(*outcome),
             file: object.origin().file.to_string(),
             line: object.origin().line,
         });
@@ -173,11 +178,7 @@ impl Agent for Server {
         let deleted = deleted.map_err(internal)?;
         let results = deleted.objects.iter().map(|(object, outcome)| v1::ObjectResult {
             object: Some(convert::object_ref(object)),
-            outcome: match outcome {
-                ObjectOutcome::Deleted => v1::object_result::Outcome::Deleted,
-                ObjectOutcome::NotFound => v1::object_result::Outcome::NotFound,
-            }
-            .into(),
+            outcome: outcome_number(*outcome),
             ..Default::default()
         });
         Ok(Response::new(v1::DeleteResponse {

@@ -3,7 +3,7 @@
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::emit;
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, Parsed};
 use model::{Kind, Object, ObjectName, ObjectRef};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use serde::{Deserialize, Serialize};
@@ -117,23 +117,24 @@ impl Database {
         write.commit().map_err(failed)
     }
 
-    /// Keeps objects of one text; all or none.
+    /// Keeps the objects of texts; all or none.
     pub(crate) fn put(
         &self,
-        file: &str,
-        text: &str,
-        manifests: &[Manifest],
+        texts: &[(String, String)],
+        parsed: &[Parsed],
     ) -> Result<(), DatabaseError> {
         let applied_ms = milliseconds(SystemTime::now());
         let write = self.redb.begin_write().map_err(failed)?;
         {
             let mut objects = write.open_table(OBJECTS).map_err(failed)?;
-            for manifest in manifests {
-                let (text, line) = own_text(file, text, manifest);
-                let stored = Stored { text, file: file.to_owned(), line, applied_ms };
-                let bytes = serde_json::to_vec(&stored).map_err(failed)?;
-                let reference = manifest.object.reference();
-                objects.insert(key(&reference), bytes.as_slice()).map_err(failed)?;
+            for ((file, text), parsed) in texts.iter().zip(parsed) {
+                for manifest in &parsed.manifests {
+                    let (text, line) = own_text(file, text, manifest);
+                    let stored = Stored { text, file: file.clone(), line, applied_ms };
+                    let bytes = serde_json::to_vec(&stored).map_err(failed)?;
+                    let reference = manifest.object.reference();
+                    objects.insert(key(&reference), bytes.as_slice()).map_err(failed)?;
+                }
             }
         }
         write.commit().map_err(failed)

@@ -4,11 +4,17 @@
 //! the name of the file. A file that brings an object which the API has too takes it over; when
 //! the file gives it up, the API's is in force again.
 
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, StateOp};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::manifest::{self, Parsed};
 use model::{Object, ObjectRef, Origin};
 use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// Table of the database: path of a file -> its text when it was last right.
+const FILES: &str = "files";
 
 /// What changes in the desired state.
 #[derive(Debug, Default)]
@@ -19,38 +25,9 @@ pub struct Change {
     /// Everything that is wrong with the source now, not only what is new: they take the place of
     /// those of the change before from the same source.
     pub diagnostics: Vec<Diagnostic>,
-}
-
-/// What a request to apply did.
-#[derive(Debug)]
-pub struct Applied {
-    pub change: Change,
-    /// All objects of the text, also those that were in force already.
-    pub objects: Vec<(ObjectRef, Outcome)>,
-    /// Warnings and notes.
-    pub diagnostics: Vec<Diagnostic>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Created,
-    Changed,
-    Unchanged,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// Nothing was applied.
-    #[error("{}", summary(.0))]
-    Refused(Vec<Diagnostic>),
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-}
-
-fn summary(diagnostics: &[Diagnostic]) -> String {
-    let errors: Vec<_> =
-        diagnostics.iter().filter(|d| d.is_error()).map(ToString::to_string).collect();
-    errors.join("\n")
+    /// Files that are different and right now, with their text, and files that are gone: to be
+    /// remembered for a start at which they are wrong.
+    pub files: Vec<(PathBuf, Option<Vec<u8>>)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +54,7 @@ impl Desired {
     pub fn load(database: Database) -> Result<(Desired, Change), DatabaseError> {
         let (objects, diagnostics) = database.load_all()?;
         let api = objects.iter().map(|object| (object.reference(), object.clone())).collect();
-        let change = Change { upserts: objects, removals: Vec::new(), diagnostics };
+        let change = Change { upserts: objects, diagnostics, ..Change::default() };
         Ok((Desired { database, api, files: HashMap::new() }, change))
     }
 
@@ -100,9 +77,33 @@ impl Desired {
         self.files.get(object)
     }
 
+    /// The files of a folder as they were when they were last right, for
+    /// [`Watch::start`](crate::files::Watch::start).
+    pub fn remembered(&self, folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, DatabaseError> {
+        let rows = self.database.state_rows(FILES)?.into_iter();
+        let files = rows.map(|(path, text)| (PathBuf::from(OsString::from_vec(path)), text));
+        Ok(files.filter(|(path, _)| path.starts_with(folder)).collect())
+    }
+
+    fn remember(&self, files: &[(PathBuf, Option<Vec<u8>>)]) -> Result<(), DatabaseError> {
+        let ops = files.iter().map(|(path, text)| {
+            let key = path.as_os_str().as_bytes();
+            match text {
+                Some(value) => StateOp::Put { table: FILES, key, value },
+                None => StateOp::Delete { table: FILES, key },
+            }
+        });
+        let ops: Vec<_> = ops.collect();
+        if ops.is_empty() { Ok(()) } else { self.database.change_state(&ops) }
+    }
+
     /// Takes in a change of the files; what comes back is what changes in force.
     pub fn files_changed(&mut self, change: Change) -> Change {
-        let Change { upserts, removals, mut diagnostics } = change;
+        let Change { upserts, removals, mut diagnostics, files } = change;
+        if let Err(error) = self.remember(&files) {
+            let message = format!("a restart with a wrong file would lose what it said: {error}");
+            diagnostics.push(Diagnostic::about_file(Severity::Warning, "", message));
+        }
         let mut effective = Change::default();
         for reference in removals {
             self.files.remove(&reference);
@@ -131,54 +132,55 @@ impl Desired {
         effective
     }
 
-    /// Applies a text that came through the API: all of it, or nothing.
-    pub fn apply(&mut self, file: &str, text: &str) -> Result<Applied, ApplyError> {
-        self.apply_parsed(file, text, manifest::parse(file, text))
+    /// Reads texts that came through the API (with the names of their files) and finds what is
+    /// wrong with them: each, together, and against the watched files.
+    pub fn check(&self, texts: &[(String, String)]) -> (Vec<Parsed>, Vec<Diagnostic>) {
+        let mut all = Vec::new();
+        let mut diagnostics = Vec::new();
+        let mut seen: HashMap<ObjectRef, Origin> = HashMap::new();
+        for (name, text) in texts {
+            let parsed = manifest::parse(name, text);
+            if parsed.manifests.is_empty() && parsed.diagnostics.is_empty() {
+                let message = "there is no object in it".to_owned();
+                diagnostics.push(Diagnostic::about_file(Severity::Error, name, message));
+            }
+            diagnostics.extend(parsed.diagnostics.iter().cloned());
+            for object in parsed.objects() {
+                let (reference, origin) = (object.reference(), object.origin());
+                let mut wrong = |message, label: String, help| {
+                    let diagnostic = Diagnostic::at(Severity::Error, origin, 0, message);
+                    diagnostics.push(diagnostic.with_label(label).with_help(help));
+                };
+                if let Some(file) = self.files.get(&reference) {
+                    wrong(
+                        format!("{reference} comes from the file {file}"),
+                        "files win over the API".to_owned(),
+                        "change it there, or remove it from the file first",
+                    );
+                }
+                if let Some(first) = seen.insert(reference.clone(), origin.clone()) {
+                    wrong(
+                        format!("{reference} is given twice"),
+                        format!("first at {first}"),
+                        "rename or remove one of them",
+                    );
+                }
+            }
+            all.push(parsed);
+        }
+        (all, diagnostics)
     }
 
-    /// The same for a text that has been read already.
-    pub fn apply_parsed(
+    /// Keeps texts that were checked and have no errors: all of them, or none.
+    pub fn keep(
         &mut self,
-        file: &str,
-        text: &str,
-        parsed: Parsed,
-    ) -> Result<Applied, ApplyError> {
-        let mut diagnostics = parsed.diagnostics;
-        for manifest in &parsed.manifests {
-            let reference = manifest.object.reference();
-            if let Some(origin) = self.files.get(&reference) {
-                let message = format!("{reference} comes from the file {origin}");
-                diagnostics.push(
-                    Diagnostic::at(Severity::Error, manifest.object.origin(), 0, message)
-                        .with_label("files win over the API")
-                        .with_help("change it there, or remove it from the file first"),
-                );
-            }
-        }
-        if parsed.manifests.is_empty() && diagnostics.is_empty() {
-            let message = "there is no object in it".to_owned();
-            diagnostics.push(Diagnostic::about_file(Severity::Error, file, message));
-        }
-        if diagnostics.iter().any(Diagnostic::is_error) {
-            return Err(ApplyError::Refused(diagnostics));
-        }
-        self.database.put(file, text, &parsed.manifests)?;
-        let mut change = Change::default();
-        let mut objects = Vec::new();
-        for manifest in parsed.manifests {
-            let reference = manifest.object.reference();
-            let before = self.api.insert(reference.clone(), manifest.object.clone());
-            let outcome = match before {
-                None => Outcome::Created,
-                Some(before) if before == manifest.object => Outcome::Unchanged,
-                Some(_) => Outcome::Changed,
-            };
-            if outcome != Outcome::Unchanged {
-                change.upserts.push(manifest.object);
-            }
-            objects.push((reference, outcome));
-        }
-        Ok(Applied { change, objects, diagnostics })
+        texts: &[(String, String)],
+        parsed: Vec<Parsed>,
+    ) -> Result<(), DatabaseError> {
+        self.database.put(texts, &parsed)?;
+        let manifests = parsed.into_iter().flat_map(|parsed| parsed.manifests);
+        self.api.extend(manifests.map(|it| (it.object.reference(), it.object)));
+        Ok(())
     }
 
     /// Deletes an object that was applied through the API.

@@ -20,5 +20,5 @@ pub mod files;
 pub mod manifest;
 
 pub use database::{Database, DatabaseError};
-pub use desired::{Applied, ApplyError, Change, DeleteError, Desired, Outcome};
+pub use desired::{Change, DeleteError, Desired};
 pub use diagnostic::{Diagnostic, Severity};

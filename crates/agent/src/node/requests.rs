@@ -2,9 +2,9 @@
 
 use super::Node;
 use model::{Object, ObjectRef};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
-use store::desired::{ApplyError, DeleteError, Outcome};
+use store::DeleteError;
 use store::{Change, Diagnostic, Severity, manifest};
 
 /// What a request to apply did.
@@ -19,13 +19,17 @@ pub struct Applied {
 /// What a request to delete did.
 #[derive(Debug, Default)]
 pub struct Deleted {
-    pub objects: Vec<(ObjectRef, ObjectOutcome)>,
+    pub objects: Vec<(ObjectRef, Outcome)>,
     pub diagnostics: Vec<Diagnostic>,
     pub effective_after: Duration,
 }
 
+/// What became of one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ObjectOutcome {
+pub enum Outcome {
+    Created,
+    Changed,
+    Unchanged,
     Deleted,
     NotFound,
 }
@@ -38,7 +42,7 @@ impl Node {
         dry_run: bool,
     ) -> anyhow::Result<Applied> {
         let started = Instant::now();
-        let (parsed, mut diagnostics) = self.check(&files);
+        let (parsed, mut diagnostics) = self.desired.check(&files);
         if diagnostics.iter().any(Diagnostic::is_error) {
             return Ok(Applied { diagnostics, ..Applied::default() });
         }
@@ -83,56 +87,12 @@ impl Node {
         }
         diagnostics.extend(prepared.problems.iter().map(super::diagnostic));
         let effective_after = started.elapsed();
-        for ((name, text), parsed) in files.iter().zip(parsed) {
-            if let Err(error) = self.desired.apply_parsed(name, text, parsed) {
-                self.restore(before).await?;
-                return match error {
-                    ApplyError::Refused(diagnostics) => {
-                        Ok(Applied { diagnostics, ..Applied::default() })
-                    }
-                    ApplyError::Database(error) => Err(error.into()),
-                };
-            }
+        if let Err(error) = self.desired.keep(&files, parsed) {
+            self.restore(before).await?;
+            return Err(error.into());
         }
         self.api_changed_at = Some(SystemTime::now());
         Ok(Applied { objects, diagnostics, effective_after })
-    }
-
-    /// Reads the texts and finds what is wrong with them, together and against the files.
-    fn check(&self, files: &[(String, String)]) -> (Vec<manifest::Parsed>, Vec<Diagnostic>) {
-        let mut all = Vec::new();
-        let mut diagnostics = Vec::new();
-        let mut seen: BTreeMap<ObjectRef, model::Origin> = BTreeMap::new();
-        for (name, text) in files {
-            let parsed = manifest::parse(name, text);
-            if parsed.manifests.is_empty() && !parsed.has_errors() {
-                let message = "there is no object in it".to_owned();
-                diagnostics.push(Diagnostic::about_file(Severity::Error, name, message));
-            }
-            diagnostics.extend(parsed.diagnostics.iter().cloned());
-            for object in parsed.objects() {
-                let reference = object.reference();
-                let origin = object.origin().clone();
-                if let Some(file) = self.desired.file_origin(&reference) {
-                    let message = format!("{reference} comes from the file {file}");
-                    diagnostics.push(
-                        Diagnostic::at(Severity::Error, &origin, 0, message)
-                            .with_label("files win over the API")
-                            .with_help("change it there, or remove it from the file first"),
-                    );
-                }
-                if let Some(first) = seen.insert(reference.clone(), origin.clone()) {
-                    let message = format!("{reference} is written twice");
-                    diagnostics.push(
-                        Diagnostic::at(Severity::Error, &origin, 0, message)
-                            .with_label(format!("the first is at {first}"))
-                            .with_help("remove one of them"),
-                    );
-                }
-            }
-            all.push(parsed);
-        }
-        (all, diagnostics)
     }
 
     /// Puts back what was there before a request that failed half-way.
@@ -172,10 +132,10 @@ impl Node {
             match self.desired.delete(&object) {
                 Ok(change) => {
                     changed.extend(self.take(change));
-                    outcomes.push((object, ObjectOutcome::Deleted));
+                    outcomes.push((object, Outcome::Deleted));
                 }
                 Err(DeleteError::Missing(object)) => {
-                    outcomes.push((object, ObjectOutcome::NotFound));
+                    outcomes.push((object, Outcome::NotFound));
                 }
                 Err(error) => {
                     failed = Some(error);

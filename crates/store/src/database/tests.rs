@@ -16,7 +16,10 @@ fn keeps(text: &str) -> Vec<Stored> {
     let dir = tempfile::tempdir().unwrap();
     let parsed = parse("web.yaml", text);
     assert!(!parsed.has_errors(), "{:?}", parsed.diagnostics);
-    open(&dir).unwrap().put("web.yaml", text, &parsed.manifests).unwrap();
+    open(&dir)
+        .unwrap()
+        .put(&[("web.yaml".into(), text.into())], std::slice::from_ref(&parsed))
+        .unwrap();
     let database = open(&dir).unwrap();
     let (mut objects, diagnostics) = database.load_all().unwrap();
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
@@ -66,7 +69,7 @@ fn elements_that_cannot_stand_alone() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(&dir).unwrap();
     let parsed = parse("m.yaml", text);
-    database.put("m.yaml", text, &parsed.manifests).unwrap();
+    database.put(&[("m.yaml".into(), text.into())], std::slice::from_ref(&parsed)).unwrap();
     let (objects, diagnostics) = database.load_all().unwrap();
     assert!(diagnostics.is_empty());
     let emitted = |objects: Vec<Object>| objects.iter().map(emit::to_yaml).collect::<Vec<_>>();
@@ -131,7 +134,7 @@ fn damaged() {
     fs::remove_file(&path).unwrap();
     let database = open(&dir).unwrap();
     let parsed = parse("m.yaml", POLICY);
-    database.put("m.yaml", POLICY, &parsed.manifests).unwrap();
+    database.put(&[("m.yaml".into(), POLICY.into())], std::slice::from_ref(&parsed)).unwrap();
     drop(database);
     let whole = fs::read(&path).unwrap();
     let mut refused = 0;
@@ -166,7 +169,7 @@ fn one_that_cannot_be_read() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(&dir).unwrap();
     let text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n";
-    database.put("m.yaml", text, &parse("m.yaml", text).manifests).unwrap();
+    database.put(&[("m.yaml".into(), text.into())], &[parse("m.yaml", text)]).unwrap();
     let stored = Stored {
         text: text.replace("kind:", "kin:"),
         file: "old.yaml".into(),

@@ -29,14 +29,19 @@ impl Fixture {
         self.desired.files_changed(self.folder.scan())
     }
 
+    /// What is wrong with the text, if nothing was kept because of it.
     fn refused(&mut self, text: &str) -> Vec<String> {
-        match self.desired.apply("api.yaml", text) {
-            Err(ApplyError::Refused(diagnostics)) => {
-                let folder = format!("{}/", self.folder.root().display());
-                diagnostics.iter().map(|d| d.to_string().replace(&folder, "")).collect()
-            }
-            other => panic!("{other:?}"),
-        }
+        let (_, diagnostics) = self.desired.check(&[("api.yaml".to_owned(), text.to_owned())]);
+        assert!(diagnostics.iter().any(Diagnostic::is_error), "{diagnostics:?}");
+        let folder = format!("{}/", self.folder.root().display());
+        diagnostics.iter().map(|d| d.to_string().replace(&folder, "")).collect()
+    }
+
+    fn apply(&mut self, text: &str) {
+        let texts = [("x.yaml".to_owned(), text.to_owned())];
+        let (parsed, diagnostics) = self.desired.check(&texts);
+        assert!(!diagnostics.iter().any(Diagnostic::is_error), "{diagnostics:?}");
+        self.desired.keep(&texts, parsed).unwrap();
     }
 }
 
@@ -65,15 +70,8 @@ fn names(change: &Change) -> Vec<String> {
 #[test]
 fn apply_again_and_delete() {
     let mut f = Fixture::new();
-    let both = namespace("a", "one") + &namespace("b", "one");
-    let applied = f.desired.apply("x.yaml", &both).unwrap();
-    assert_eq!(names(&applied.change), ["+a l=one", "+b l=one"]);
-    assert!(applied.objects.iter().all(|(_, outcome)| *outcome == Outcome::Created));
-    let applied =
-        f.desired.apply("x.yaml", &(namespace("a", "one") + &namespace("b", "two"))).unwrap();
-    assert_eq!(names(&applied.change), ["+b l=two"]);
-    let outcomes: Vec<_> = applied.objects.iter().map(|(_, outcome)| *outcome).collect();
-    assert_eq!(outcomes, [Outcome::Unchanged, Outcome::Changed]);
+    f.apply(&(namespace("a", "one") + &namespace("b", "one")));
+    f.apply(&(namespace("a", "one") + &namespace("b", "two")));
     assert_eq!(names(&f.desired.delete(&reference("a")).unwrap()), ["-a"]);
     assert!(matches!(f.desired.delete(&reference("a")), Err(DeleteError::Missing(_))));
 
@@ -89,6 +87,11 @@ fn all_or_nothing() {
     let text = namespace("a", "one") + "apiVersion: v1\nkind: Namespace\nmetadata: {}\n";
     assert_eq!(f.refused(&text), ["api.yaml:7:11: error: field `name` is missing"]);
     assert_eq!(f.refused("# nothing\n"), ["api.yaml: error: there is no object in it"]);
+    let twice = namespace("a", "one") + &namespace("a", "two");
+    assert!(f.refused(&twice)[0].contains("twice"), "{:?}", f.refused(&twice));
+    let texts = ["x.yaml", "y.yaml"].map(|name| (name.to_owned(), namespace("a", "one")));
+    let (_, diagnostics) = f.desired.check(&texts);
+    assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
     assert!(f.desired.database().stored(&reference("a")).unwrap().is_none());
     assert!(matches!(f.desired.delete(&reference("a")), Err(DeleteError::Missing(_))));
 }
@@ -112,7 +115,7 @@ fn files_win() {
 #[test]
 fn a_file_takes_over_and_gives_back() {
     let mut f = Fixture::new();
-    f.desired.apply("x.yaml", &namespace("a", "api")).unwrap();
+    f.apply(&namespace("a", "api"));
     let change = f.file("f.yaml", &namespace("a", "file"));
     assert_eq!(names(&change), ["+a l=file"]);
     assert_eq!(change.diagnostics.len(), 1);

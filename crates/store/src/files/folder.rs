@@ -3,6 +3,8 @@
 //! - An object belongs to one file. The first that has it keeps it; in another it is an error.
 //! - While anything is wrong in a file, nothing it said before goes away: what can be read is
 //!   applied, the rest stays as it was when it was last right.
+//! - The same holds over a restart, if the folder is told what its files were when they were last
+//!   right ([`Folder::remember`]); also for a folder that is not there (yet).
 
 use crate::desired::Change;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -30,6 +32,10 @@ pub struct Folder {
     claims: HashMap<ObjectRef, Claim>,
     /// Objects that more than one file has.
     contested: BTreeSet<ObjectRef>,
+    /// Files as they were when they were last right, in an earlier life; until the first look.
+    remembered: BTreeMap<PathBuf, Vec<u8>>,
+    /// The folder has been there.
+    seen: bool,
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +94,15 @@ impl Folder {
             files: BTreeMap::new(),
             claims: HashMap::new(),
             contested: BTreeSet::new(),
+            remembered: BTreeMap::new(),
+            seen: false,
         }
+    }
+
+    /// Files as they were when they were last right, as [`Change::files`] gave them.
+    pub fn remember(mut self, files: impl IntoIterator<Item = (PathBuf, Vec<u8>)>) -> Self {
+        self.remembered.extend(files);
+        self
     }
 
     pub fn root(&self) -> &Path {
@@ -99,47 +113,82 @@ impl Folder {
     pub fn scan(&mut self) -> Change {
         let mut listing = Listing::default();
         listing.walk(&self.root, 0);
+        self.seen |= self.root.exists();
+        // A folder that has never been there may yet be mounted.
+        let hidden = |path: &Path| !self.seen || listing.hides(path);
         let gone: Vec<_> = self
             .files
             .keys()
-            .filter(|path| !listing.files.contains_key(*path) && !listing.hides(path))
+            .filter(|path| !listing.files.contains_key(*path) && !hidden(path))
+            .cloned()
+            .collect();
+        let recalled: Vec<PathBuf> = self
+            .remembered
+            .keys()
+            .filter(|path| !listing.files.contains_key(path.as_path()) && hidden(path))
             .cloned()
             .collect();
         let mut touched = Touched::new();
+        let mut files = Vec::new();
         for path in gone {
             if let Some(state) = self.files.remove(&path) {
                 self.claim(&path, state.objects, &HashMap::new(), &mut touched);
             }
+            files.push((path.to_path_buf(), None));
+        }
+        for path in recalled {
+            let objects = self.recall(&path);
+            let path: Arc<Path> = path.into();
+            self.claim(&path, HashMap::new(), &objects, &mut touched);
+            self.files.insert(path, FileState { objects, ..FileState::default() });
         }
         for (path, stamp) in &listing.files {
-            self.read(path, *stamp, &mut touched);
+            if let Some(right) = self.read(path, *stamp, &mut touched) {
+                files.push((path.to_path_buf(), Some(right)));
+            }
         }
+        // What is left was removed while nobody looked.
+        files.extend(std::mem::take(&mut self.remembered).into_keys().filter_map(|path| {
+            (!listing.files.contains_key(path.as_path())).then_some((path, None))
+        }));
         let mut change = self.settle(touched);
         change.diagnostics.extend(listing.problems);
+        change.files = files;
         change
     }
 
-    fn read(&mut self, path: &Arc<Path>, stamp: Stamp, touched: &mut Touched) {
+    /// The objects of a file as it was when it was last right.
+    fn recall(&mut self, path: &Path) -> HashMap<ObjectRef, Object> {
+        let Some(text) = self.remembered.remove(path) else { return HashMap::new() };
+        let parsed = manifest::parse_bytes(&path.to_string_lossy(), &text);
+        parsed.into_objects().into_iter().map(|object| (object.reference(), object)).collect()
+    }
+
+    /// Reads a file that may have changed; gives its text if it has, and nothing is wrong with it.
+    fn read(&mut self, path: &Arc<Path>, stamp: Stamp, touched: &mut Touched) -> Option<Vec<u8>> {
         let known = self.files.get(path).and_then(|state| state.stamp);
         if known.is_some_and(|known| known.holds(&stamp)) {
-            return;
+            return None;
         }
         let name = path.to_string_lossy();
-        let parsed = match content(path) {
-            Ok(bytes) => manifest::parse_bytes(&name, &bytes),
+        let (bytes, parsed) = match content(path) {
+            Ok(bytes) => {
+                let parsed = manifest::parse_bytes(&name, &bytes);
+                (bytes, parsed)
+            }
             // It went away since it was listed: the next scan sees that.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => manifest::Parsed {
-                manifests: Vec::new(),
-                diagnostics: vec![Diagnostic::about_file(
-                    Severity::Error,
-                    name,
-                    format!("cannot be read: {error}"),
-                )],
-            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                let message = format!("cannot be read: {error}");
+                let diagnostic = Diagnostic::about_file(Severity::Error, name, message);
+                let diagnostics = vec![diagnostic];
+                (Vec::new(), manifest::Parsed { manifests: Vec::new(), diagnostics })
+            }
         };
         let old = self.files.remove(path).unwrap_or_default();
-        let mut objects: HashMap<_, _> = match parsed.has_errors() {
+        let wrong = parsed.has_errors();
+        let mut objects: HashMap<_, _> = match wrong {
+            true if known.is_none() && old.objects.is_empty() => self.recall(path),
             true => old.objects.clone(),
             false => HashMap::new(),
         };
@@ -149,6 +198,7 @@ impl Folder {
         }
         self.claim(path, old.objects, &objects, touched);
         self.files.insert(Arc::clone(path), FileState { stamp: Some(stamp), objects, diagnostics });
+        (!wrong).then_some(bytes)
     }
 
     /// Notes which objects a file has, and which of them are new, different or gone.

@@ -33,9 +33,13 @@ pub struct Watch {
 
 impl Watch {
     /// Starts a thread, which ends after the `Watch` is dropped. The folder need not exist yet.
-    pub fn start(folder: impl Into<PathBuf>) -> io::Result<Watch> {
+    /// `remembered` is what its files were when they were last right, in an earlier life.
+    pub fn start(
+        folder: impl Into<PathBuf>,
+        remembered: impl IntoIterator<Item = (PathBuf, Vec<u8>)>,
+    ) -> io::Result<Watch> {
         let (sender, changes) = channel::channel(16);
-        let folder = folder.into();
+        let folder = Folder::new(folder).remember(remembered);
         thread::Builder::new().name("manifests".to_owned()).spawn(move || run(folder, sender))?;
         Ok(Watch { changes })
     }
@@ -46,9 +50,9 @@ impl Watch {
     }
 }
 
-fn run(root: PathBuf, sender: channel::Sender<Change>) {
+fn run(mut folder: Folder, sender: channel::Sender<Change>) {
+    let root = folder.root().to_owned();
     let (events, received) = mpsc::channel();
-    let mut folder = Folder::new(root.clone());
     let mut last: Option<Vec<Diagnostic>> = None;
     let mut armed: Option<Armed> = None;
     loop {
@@ -59,6 +63,7 @@ fn run(root: PathBuf, sender: channel::Sender<Change>) {
         let change = folder.scan();
         let news = !change.upserts.is_empty()
             || !change.removals.is_empty()
+            || !change.files.is_empty()
             || last.as_ref() != Some(&change.diagnostics);
         if news {
             last = Some(change.diagnostics.clone());

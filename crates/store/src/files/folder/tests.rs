@@ -224,3 +224,47 @@ fn a_file_that_cannot_be_read() {
         assert_eq!(seen, NOTHING);
     }
 }
+
+impl Fixture {
+    /// Another agent's first look at the folder, with what the one before it was told to remember.
+    fn restart(&mut self, remembered: Vec<(PathBuf, Vec<u8>)>) {
+        self.folder = Folder::new(self.folder.root()).remember(remembered);
+    }
+}
+
+#[test]
+fn a_restart_with_a_wrong_file_keeps_what_it_said() {
+    let mut f = Fixture::new();
+    f.write("a.yaml", &(namespace("a") + &namespace("b")));
+    f.write("gone.yaml", &namespace("gone"));
+    let files = f.folder.scan().files;
+    let remembered: Vec<_> = files.into_iter().map(|(path, text)| (path, text.unwrap())).collect();
+    assert_eq!(remembered.len(), 2);
+
+    f.write("a.yaml", &(namespace("a") + "kind: Oops\n"));
+    f.remove("gone.yaml");
+    f.restart(remembered.clone());
+    let change = f.folder.scan();
+    let names: BTreeSet<_> = change.upserts.iter().map(|o| o.reference().to_string()).collect();
+    assert_eq!(names, BTreeSet::from(["Namespace a".to_owned(), "Namespace b".to_owned()]));
+    assert!(change.diagnostics.iter().any(Diagnostic::is_error));
+    assert_eq!(change.files, [(f.dir.path().join("gone.yaml"), None)]);
+
+    // Once the file is right again, only what it says counts.
+    f.write("a.yaml", &namespace("a"));
+    assert_eq!(f.scan(), ["- Namespace b"]);
+}
+
+#[test]
+fn a_folder_that_is_not_there_yet_keeps_what_it_said() {
+    let mut f = Fixture::new();
+    let root = f.dir.path().join("mounted-later");
+    let file = root.join("a.yaml");
+    f.folder = Folder::new(&root).remember([(file.clone(), namespace("a").into_bytes())]);
+    assert_eq!(f.folder.scan().upserts.len(), 1);
+    assert!(f.folder.scan().removals.is_empty());
+
+    fs::create_dir(&root).unwrap();
+    let change = f.folder.scan();
+    assert_eq!((change.removals.len(), change.files), (1, vec![(file, None)]));
+}

@@ -13,7 +13,7 @@ struct Watched {
 impl Watched {
     fn new(folder: &Path) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        Watched { runtime, watch: Watch::start(folder).unwrap() }
+        Watched { runtime, watch: Watch::start(folder, []).unwrap() }
     }
 
     #[track_caller]
