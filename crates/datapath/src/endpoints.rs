@@ -257,8 +257,8 @@ impl Endpoints {
                 addresses: lease.map(|lease| lease.addresses.clone()).unwrap_or_default(),
                 mtu: MTU,
             };
-            let attached = endpoint_link::ensure(&self.node, &spec).await?;
-            programs.attach_interface(&key, attached.host_index)?;
+            let attach = |ifindex| programs.attach_interface(&key, ifindex);
+            let attached = endpoint_link::ensure(&self.node, &spec, attach).await?;
             for change in &attached.changes {
                 tracing::info!(workload = %workload.name, "{change}");
             }

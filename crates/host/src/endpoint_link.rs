@@ -83,19 +83,28 @@ pub fn host_name(key: &str) -> String {
 /// Sees to it that the workload is attached as `spec` says. `node` is the connection in the node's
 /// own namespace. What is right already isn't touched, so that a restarted agent disturbs no
 /// traffic.
-pub async fn ensure(node: &Netlink, spec: &Spec) -> Result<Attached> {
+///
+/// `attach` is called with the host side's number and puts the programs on it that decide about
+/// its packets. An interface Skep makes is down and has no routes until that has gone well, and is
+/// deleted if it hasn't; one that is there stays as it is.
+pub async fn ensure<E: From<Error>>(
+    node: &Netlink,
+    spec: &Spec,
+    attach: impl FnOnce(u32) -> Result<(), E>,
+) -> Result<Attached, E> {
     if spec.namespace == *node.namespace() {
-        return Err(Error::NodeNamespace { path: spec.namespace.path().to_owned() });
+        return Err(Error::NodeNamespace { path: spec.namespace.path().to_owned() }.into());
     }
     let workload = Netlink::connect(&spec.namespace)?;
     match workload.link_named(&spec.interface).await? {
-        None => make(node, &workload, spec).await,
+        None => make(node, &workload, spec, attach).await,
         Some(inside) => {
             let (inside, ours) = node.host_side_of_link(&workload, inside).await?;
             if ours.name == spec.host_name {
-                mend(node, &workload, spec, inside, ours).await
+                mend(node, &workload, spec, inside, ours, attach).await
             } else {
-                adopt(&workload, spec, inside, ours).await
+                attach(ours.index)?;
+                Ok(adopt(&workload, spec, inside, ours).await?)
             }
         }
     }
@@ -133,22 +142,27 @@ fn is_ours(host_name: &str) -> bool {
     host_name.len() == HOST_PREFIX.len() + 11 && host_name.starts_with(HOST_PREFIX)
 }
 
-async fn make(node: &Netlink, workload: &Netlink, spec: &Spec) -> Result<Attached> {
+async fn make<E: From<Error>>(
+    node: &Netlink,
+    workload: &Netlink,
+    spec: &Spec,
+    attach: impl FnOnce(u32) -> Result<(), E>,
+) -> Result<Attached, E> {
     if spec.addresses.is_empty() {
-        return Err(Error::NoAddress {
+        return Err(E::from(Error::NoAddress {
             interface: spec.interface.clone(),
             namespace: spec.namespace.path().to_owned(),
-        });
+        }));
     }
     if !is_ours(&spec.host_name) {
-        return Err(Error::HostName { name: spec.host_name.clone() });
+        return Err(Error::HostName { name: spec.host_name.clone() }.into());
     }
     let mut changes = Vec::new();
     if let Some(stale) = node.link_named(&spec.host_name).await? {
         // Left over from a namespace of the same workload that the kernel hasn't torn down yet, or
         // the workload renamed its side.
         if !stale.is_veth() {
-            return Err(Error::LinkTaken { name: stale.name });
+            return Err(Error::LinkTaken { name: stale.name }.into());
         }
         node.delete_link(stale.index).await?;
         changes.push(format!("stale {} deleted", stale.name));
@@ -172,7 +186,7 @@ async fn make(node: &Netlink, workload: &Netlink, spec: &Spec) -> Result<Attache
         let inside = inside.ok_or_else(|| missing(&spec.interface, workload))?;
         let ours = node.link_named(&spec.host_name).await?;
         let ours = ours.ok_or_else(|| missing(&spec.host_name, node))?;
-        mend(node, workload, spec, inside, ours).await
+        mend(node, workload, spec, inside, ours, attach).await
     };
     match furnished.await {
         Ok(attached) => {
@@ -188,21 +202,22 @@ async fn make(node: &Netlink, workload: &Netlink, spec: &Spec) -> Result<Attache
     }
 }
 
-/// Brings a pair of Skep's to what `spec` says, part by part.
-async fn mend(
+/// Brings a pair of Skep's to what `spec` says, part by part: up and routed only with programs.
+async fn mend<E: From<Error>>(
     node: &Netlink,
     workload: &Netlink,
     spec: &Spec,
     inside: Link,
     ours: Link,
-) -> Result<Attached> {
+    attach: impl FnOnce(u32) -> Result<(), E>,
+) -> Result<Attached, E> {
     let mut changes = Vec::new();
     let host_mac = mac_of(&ours)?;
     let workload_mac = mac_of(&inside)?;
     let v6 = spec.addresses.iter().any(IpAddr::is_ipv6);
 
     if v6 && !sysctl::has_ipv6() {
-        return Err(Error::NoIpv6 { namespace: spec.namespace.path().to_owned() });
+        return Err(Error::NoIpv6 { namespace: spec.namespace.path().to_owned() }.into());
     }
     changes.extend(sysctl::ensure_forwarding(node.namespace())?);
     changes.extend(sysctl::ensure(node.namespace(), &host_settings(&ours.name, v6))?);
@@ -216,6 +231,7 @@ async fn mend(
         }
     }
     mend_addresses(workload, spec, &inside, &mut changes).await?;
+    attach(ours.index)?;
     // The host side first: then the workload's has its carrier at once.
     for (side, link) in [(node, &ours), (workload, &inside)] {
         if !link.up {

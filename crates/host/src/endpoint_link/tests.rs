@@ -17,6 +17,11 @@ fn spec(name: &str, addresses: &[&str]) -> Spec {
     }
 }
 
+/// With nothing to attach.
+async fn ensure(node: &Netlink, spec: &Spec) -> Result<Attached> {
+    super::ensure(node, spec, |_| Ok(())).await
+}
+
 #[test]
 fn host_names() {
     // Written down, because a restarted or upgraded agent has to find what it made.
@@ -312,4 +317,38 @@ async fn attaching_is_quick() {
     println!("attach: median {:?}; again, nothing to do: median {:?}", made[10], again[10]);
     // Twenty times what it takes on an idle machine; a sanity bound, not the promise.
     assert!(made[10].as_millis() < 500, "{made:?}");
+}
+
+/// What `ip` shows of the node's side when the programs are attached, and then the way they fail.
+async fn ensure_failing(node: &Netlink, spec: &Spec) -> (String, Error) {
+    let mut seen = String::new();
+    let done = super::ensure(node, spec, |index| {
+        let link = output(node.namespace(), "ip -o link");
+        let link = link.lines().find(|line| line.starts_with(&format!("{index}: ")));
+        seen = format!("{}{}", link.unwrap(), output(node.namespace(), "ip route"));
+        Err(Error::LinkTaken { name: "no programs".into() })
+    });
+    let error = done.await.unwrap_err();
+    (seen, error)
+}
+
+#[tokio::test]
+async fn nothing_is_up_before_the_programs_are_attached() {
+    if !privileged("nothing_is_up_before_the_programs_are_attached") {
+        return;
+    }
+    let node = node();
+    let spec = spec("unguarded", &["10.244.7.1", "fd00:7::1"]);
+    let (seen, error) = ensure_failing(&node, &spec).await;
+    assert!(matches!(error, Error::LinkTaken { .. }), "{error}");
+    assert!(seen.contains(&spec.host_name) && seen.contains("state DOWN"), "{seen}");
+    assert!(!seen.contains("UP") && !seen.contains("10.244.7.1"), "no route yet: {seen}");
+    assert_eq!(made(&node).await.unwrap(), [], "deleted again");
+
+    // One that is right is neither taken down nor deleted.
+    let first = ensure(&node, &spec).await.unwrap();
+    let (seen, _) = ensure_failing(&node, &spec).await;
+    assert!(seen.contains("UP") && seen.contains("10.244.7.1"), "{seen}");
+    let after = ensure(&node, &spec).await.unwrap();
+    assert_eq!(after, Attached { changes: Vec::new(), ..first });
 }
