@@ -49,6 +49,25 @@ impl Address {
         self.0[0] == 0 && self.0[1] == 0 && self.0[2] == 0 && self.0[3] == 0
     }
 
+    /// True in fe80::/10.
+    #[inline(always)]
+    pub const fn is_link_local(&self) -> bool {
+        self.0[0] & u32::from_be(0xffc0_0000) == u32::from_be(0xfe80_0000)
+    }
+
+    /// True in ff00::/8; no IPv4 address is.
+    #[inline(always)]
+    pub const fn is_multicast_v6(&self) -> bool {
+        self.0[0] & u32::from_be(0xff00_0000) == u32::from_be(0xff00_0000)
+    }
+
+    /// True for an IPv6 multicast address whose scope is no wider than the link.
+    #[inline(always)]
+    pub const fn is_link_multicast_v6(&self) -> bool {
+        let scope = u32::from_be(self.0[0]) >> 16 & 0xf;
+        self.is_multicast_v6() && scope <= 2
+    }
+
     /// The IPv4 address in memory order; meaningful only if [`is_v4`](Self::is_v4).
     #[inline(always)]
     pub const fn v4_word(&self) -> u32 {

@@ -1,7 +1,8 @@
 //! The way of a packet: from an endpoint, and to one.
 //!
 //! From an endpoint, in this order:
-//! 1. What stays on the link (ARP, neighbour discovery) goes to the host's stack.
+//! 1. What stays on the link (ARP, neighbour discovery) goes to the host's stack; see
+//!    [`control`](crate::control).
 //! 2. The source address must be the endpoint's own.
 //! 3. A packet of a known flow gets the flow's verdict and translation; an older verdict is given
 //!    again first. That is the quick path: one lookup for the source, one for the flow, one for the
@@ -20,6 +21,7 @@ mod translation;
 mod verdict;
 
 use crate::conntrack::Entry;
+use crate::control::{self, Control};
 use crate::env::Env;
 use crate::flow::{self, Tuple};
 use crate::packet::Packet;
@@ -148,7 +150,11 @@ pub fn from_endpoint<E: Env, P: Packet>(
 ) -> Decision {
     let Some(state) = env.state() else { return Decision::Drop };
     let mut way = Way { env, packet, scratch, state: &state, now: env.now(), from_high: false };
-    match way.examine() {
+    let mut found = way.examine();
+    if found == CONTROL {
+        found = way.control_from_endpoint();
+    }
+    match found {
         EXAMINED => {}
         LINK => return Decision::Pass,
         reason => return way.refuse(reason),
@@ -171,7 +177,11 @@ pub fn to_endpoint<E: Env, P: Packet>(env: &E, packet: &mut P, scratch: &mut Scr
     }
     let Some(state) = env.state() else { return Decision::Drop };
     let mut way = Way { env, packet, scratch, state: &state, now: env.now(), from_high: false };
-    match way.examine() {
+    let mut found = way.examine();
+    if found == CONTROL {
+        found = way.control_to_endpoint();
+    }
+    match found {
         EXAMINED => {}
         LINK => return Decision::Pass,
         reason => return way.refuse(reason),
@@ -191,6 +201,18 @@ pub fn to_endpoint<E: Env, P: Packet>(env: &E, packet: &mut P, scratch: &mut Scr
 const EXAMINED: u8 = 0;
 /// It stays on the link.
 const LINK: u8 = u8::MAX;
+/// It has to be found out whether it does.
+const CONTROL: u8 = u8::MAX - 1;
+
+#[inline(always)]
+const fn examined(control: Control) -> u8 {
+    match control {
+        Control::Link => LINK,
+        Control::Ordinary => EXAMINED,
+        // Its source says that it is a router.
+        Control::OfRouter => DropReason::SpoofedSource as u8,
+    }
+}
 
 impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     /// False if the packet is a fragment whose first is not known.
@@ -205,8 +227,20 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         match parse::parse(self.packet, &mut self.scratch.parsed) {
             Ok(Kind::Flow) => EXAMINED,
             Ok(Kind::Link) => LINK,
+            Ok(Kind::Control) => CONTROL,
             Err(reason) => reason as u8,
         }
+    }
+
+    /// What [`examine`](Self::examine) would have given, had it known.
+    #[inline(never)]
+    fn control_from_endpoint(&self) -> u8 {
+        examined(control::from_endpoint(self.env, &self.scratch.parsed))
+    }
+
+    #[inline(never)]
+    fn control_to_endpoint(&self) -> u8 {
+        examined(control::to_endpoint(&self.scratch.parsed))
     }
 
     #[inline(always)]

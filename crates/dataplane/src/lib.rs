@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod conntrack;
+pub mod control;
 pub mod env;
 pub mod event;
 pub mod flow;

@@ -1,9 +1,10 @@
 //! From bytes to a tuple.
 //!
 //! Looked through: one VLAN tag, IPv4 options, IPv6 extension headers (at most
-//! [`MAX_EXTENSIONS`]), and the packet that an ICMP error embeds. What never leaves the link (ARP,
-//! neighbour discovery, multicast listener reports) is told apart here, since it belongs to the
-//! host's stack whatever policy says.
+//! [`MAX_EXTENSIONS`]), and the packet that an ICMP error embeds. What never leaves the link (ARP)
+//! or should not (neighbour discovery, multicast listener messages) is told apart here, since it
+//! belongs to the host's stack whatever policy says; [`control`](crate::control) says which of the
+//! latter does stay.
 
 use crate::flow::Tuple;
 use crate::packet::Packet;
@@ -113,6 +114,8 @@ pub enum Kind {
     Flow,
     /// Stays on the link: not a flow, and the host's stack must have it.
     Link,
+    /// An ICMPv6 message of a type that should stay on the link.
+    Control,
 }
 
 const NETWORK: usize = ethernet::LEN;
@@ -325,8 +328,8 @@ fn icmp_v4(packet: &impl Packet, into: &mut Parsed) -> Result<Kind, DropReason> 
 #[inline(always)]
 fn icmp_v6(packet: &impl Packet, into: &mut Parsed) -> Result<Kind, DropReason> {
     let header = icmp_header(packet, into)?;
-    if icmp::v6::is_link_control(header.kind) {
-        return Ok(Kind::Link);
+    if icmp::v6::is_discovery(header.kind) || icmp::v6::is_listener(header.kind) {
+        return Ok(Kind::Control);
     }
     if icmp::v6::is_error(header.kind) {
         return embedded_v6(packet, into).map(|()| Kind::Flow);

@@ -3,6 +3,7 @@
 extern crate std;
 
 mod conntrack;
+mod control;
 mod errors;
 mod flows;
 mod parsing;

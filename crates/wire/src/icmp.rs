@@ -56,6 +56,9 @@ pub mod v6 {
     pub const LISTENER_QUERY: u8 = 130;
     pub const LISTENER_DONE: u8 = 132;
     pub const ROUTER_SOLICITATION: u8 = 133;
+    pub const ROUTER_ADVERTISEMENT: u8 = 134;
+    pub const NEIGHBOUR_SOLICITATION: u8 = 135;
+    pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
     pub const REDIRECT: u8 = 137;
     pub const LISTENER_REPORT_V2: u8 = 143;
 
@@ -71,12 +74,27 @@ pub mod v6 {
         matches!(kind, ECHO | ECHO_REPLY)
     }
 
-    /// Neighbour discovery and multicast listener messages, which never leave the link.
+    /// Hop limit of every neighbour discovery message (RFC 4861, 7.1): one that has passed a router
+    /// has less.
+    pub const DISCOVERY_HOPS: u8 = 255;
+    /// Hop limit of every multicast listener message (RFC 3810, 5).
+    pub const LISTENER_HOPS: u8 = 1;
+
+    /// Neighbour discovery (RFC 4861).
     #[inline(always)]
-    pub const fn is_link_control(kind: u8) -> bool {
-        matches!(
-            kind,
-            LISTENER_QUERY..=LISTENER_DONE | ROUTER_SOLICITATION..=REDIRECT | LISTENER_REPORT_V2
-        )
+    pub const fn is_discovery(kind: u8) -> bool {
+        matches!(kind, ROUTER_SOLICITATION..=REDIRECT)
+    }
+
+    /// Multicast listener discovery (RFC 2710, RFC 3810).
+    #[inline(always)]
+    pub const fn is_listener(kind: u8) -> bool {
+        matches!(kind, LISTENER_QUERY..=LISTENER_DONE | LISTENER_REPORT_V2)
+    }
+
+    /// What only a router says of itself and of others.
+    #[inline(always)]
+    pub const fn is_of_router(kind: u8) -> bool {
+        matches!(kind, ROUTER_ADVERTISEMENT | REDIRECT)
     }
 }
