@@ -138,7 +138,7 @@ pub struct Compiler {
     slices_of: HashMap<ObjectName, BTreeSet<ObjectName>>,
     workloads: BTreeMap<ObjectName, WorkloadInput>,
     workloads_with: HashMap<(Arc<str>, String, String), BTreeSet<ObjectName>>,
-    /// Services that want a front-end; the first by name has it.
+    /// Services that want a front-end.
     claims: HashMap<ServiceKey, BTreeSet<ObjectName>>,
     contested: BTreeSet<ObjectName>,
     dirty: BTreeSet<ObjectName>,

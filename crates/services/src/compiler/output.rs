@@ -145,8 +145,12 @@ impl Compiler {
         Ok(())
     }
 
+    /// Of the services that claim a front-end, the one that has it already, so that a wrong
+    /// manifest breaks nothing; otherwise the first by name.
     fn owner(&self, key: &ServiceKey) -> Option<&ObjectName> {
-        self.claims.get(key)?.first()
+        let claims = self.claims.get(key)?;
+        let holder = self.front_ends.get(key).and_then(|it| self.references.get(&it.value.id));
+        holder.and_then(|holder| claims.get(&holder.service)).or_else(|| claims.first())
     }
 
     fn slots(&self, algorithm: Algorithm, ids: &[u32]) -> Vec<u32> {

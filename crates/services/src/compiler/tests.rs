@@ -167,7 +167,7 @@ fn slices_join_by_port_name_and_readiness() {
 }
 
 #[test]
-fn conflicts_name_both_and_the_first_wins() {
+fn conflicts_name_both_and_the_one_that_has_it_wins() {
     let mut compiler = Compiler::default();
     let mut kernel = Kernel::default();
     compiler.set_workload(workload("a-1", "a", &["10.0.0.1"], 80));
@@ -177,17 +177,17 @@ fn conflicts_name_both_and_the_first_wins() {
     check(&kernel, "10.96.0.10:80", &["10.0.0.2:80"]);
     compiler.set_service(&service("a", &["10.96.0.10"], named()));
     kernel.apply(&compiler.take_changes());
-    check(&kernel, "10.96.0.10:80", &["10.0.0.1:80"]);
+    check(&kernel, "10.96.0.10:80", &["10.0.0.2:80"]);
     let problems = compiler.problems();
     assert_eq!(problems.len(), 1);
     assert_eq!(
         problems[0].to_string(),
-        "10.96.0.10:80/TCP belongs to service shop/a (a.yaml:3); service shop/b (b.yaml:3) does \
+        "10.96.0.10:80/TCP belongs to service shop/b (b.yaml:3); service shop/a (a.yaml:3) does \
          not answer there: give it another address or port"
     );
-    compiler.remove_service(&ObjectName::new("shop", "a"));
+    compiler.remove_service(&ObjectName::new("shop", "b"));
     kernel.apply(&compiler.take_changes());
-    check(&kernel, "10.96.0.10:80", &["10.0.0.2:80"]);
+    check(&kernel, "10.96.0.10:80", &["10.0.0.1:80"]);
     assert!(compiler.problems().is_empty());
 }
 
@@ -277,12 +277,26 @@ fn take(compiler: &mut Compiler, step: &Step) {
     }
 }
 
+/// Which service had an address after the change before.
+type Holders = HashMap<IpAddr, ObjectName>;
+
 /// What the objects ask for, read directly.
-fn check_against_objects(compiler: &Compiler, kernel: &Kernel) {
+fn check_against_objects(compiler: &Compiler, kernel: &Kernel, holders: &mut Holders) {
     for address in FRONT_ENDS {
         let ip: IpAddr = address.parse().unwrap();
         let front_end = std::net::SocketAddr::new(ip, 80).to_string();
-        let owner = compiler.services.values().find(|entry| entry.source.cluster_ips.contains(&ip));
+        let claims: Vec<&Entry> = compiler
+            .services
+            .values()
+            .filter(|entry| entry.source.cluster_ips.contains(&ip))
+            .collect();
+        let holder =
+            claims.iter().find(|entry| holders.get(&ip) == Some(&entry.source.name)).copied();
+        let owner = holder.or(claims.first().copied());
+        match owner {
+            Some(owner) => holders.insert(ip, owner.source.name.clone()),
+            None => holders.remove(&ip),
+        };
         let expected = owner.map(|owner| {
             let wanted = owner.source.selector.as_ref().unwrap();
             let mut backends: Vec<String> = compiler
@@ -323,12 +337,13 @@ proptest! {
     fn histories(steps in prop::collection::vec(step(), 1..30)) {
         let mut compiler = Compiler::default();
         let mut kernel = Kernel::default();
+        let mut holders = Holders::default();
         for (position, step) in steps.iter().enumerate() {
             take(&mut compiler, step);
             // Sometimes several steps make one change.
             if position % 3 != 1 {
                 kernel.apply(&compiler.take_changes());
-                check_against_objects(&compiler, &kernel);
+                check_against_objects(&compiler, &kernel, &mut holders);
             }
         }
         kernel.apply(&compiler.take_changes());
