@@ -145,7 +145,7 @@ fn exchange(address: SocketAddr, window: Duration, connections: usize) -> Result
     let streams = (0..connections).map(|_| open(address)).collect::<Result<Vec<_>>>()?;
     let over = AtomicBool::new(false);
     let started = Instant::now();
-    let counts = thread::scope(|scope| {
+    thread::scope(|scope| {
         let over = &over;
         let threads: Vec<_> = streams
             .into_iter()
@@ -170,8 +170,7 @@ fn exchange(address: SocketAddr, window: Duration, connections: usize) -> Result
             Err(_) => bail!("a thread panicked"),
         });
         counts.sum::<Result<u64>>().map(|sum| sum as f64 / ended.as_secs_f64())
-    });
-    counts
+    })
 }
 
 fn connect(address: SocketAddr, window: Duration) -> Result<f64> {

@@ -88,7 +88,7 @@ impl Arm {
                     addresses: vec![IpAddr::V4(address)],
                     mtu: MTU,
                 };
-                endpoint_link::ensure(&netlink, &spec).await?;
+                endpoint_link::ensure(&netlink, &spec, |_| Ok::<_, host::Error>(())).await?;
             }
             anyhow::Ok(())
         })?;

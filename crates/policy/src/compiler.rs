@@ -164,6 +164,11 @@ impl Compiler {
         self.rules.reference(id)
     }
 
+    /// How many ids [`rule`](Self::rule) knows.
+    pub fn rule_count(&self) -> usize {
+        self.rules.reference_count()
+    }
+
     /// Ids of a policy's rules.
     pub fn rule_ids(&self, policy: &ObjectName) -> impl Iterator<Item = u32> {
         let groups = self.policies.get(policy).into_iter().flat_map(|policy| &policy.groups);

@@ -5,7 +5,7 @@ use crate::flows::names::{EndpointNames, IdentityNames, Names, RuleNames, Servic
 use abi::identity::RESERVED;
 use model::{Kind, NetworkPolicy, ObjectName, ObjectRef};
 use policy::{Direction, Identity};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 impl Node {
@@ -29,13 +29,20 @@ impl Node {
     }
 
     fn name_identities(&self, names: &mut Names) {
-        let reserved = RESERVED.iter().map(|(number, name)| (*number, Identity::Reserved(name)));
-        let policy = self.datapath.policy();
-        let others = policy.identities().map(|(number, identity)| (number, identity.clone()));
-        // A number is never given to another label set, so what is known stays right.
-        for (number, identity) in reserved.chain(others) {
-            names.identities.entry(number).or_insert_with(|| Arc::new(identity_names(&identity)));
+        for (number, name) in RESERVED {
+            names
+                .identities
+                .entry(number)
+                .or_insert_with(|| Arc::new(identity_names(&Identity::Reserved(name))));
         }
+        // A number is never given to another label set, so what is known stays right.
+        let mut known = 0;
+        for (number, identity) in self.datapath.policy().identities() {
+            known += 1;
+            names.identities.entry(number).or_insert_with(|| Arc::new(identity_names(identity)));
+        }
+        let wanted = |number: &u32| self.datapath.policy().identity(*number).is_some();
+        prune(&mut names.identities, known, wanted);
     }
 
     fn name_endpoints(&self, names: &mut Names) {
@@ -83,6 +90,8 @@ impl Node {
                 names.rules.insert(id, Arc::new(rule_names));
             }
         }
+        let policy = self.datapath.policy();
+        prune(&mut names.rules, policy.rule_count(), |id| policy.rule(*id).is_some());
     }
 
     fn name_services(&self, names: &mut Names, changed: &BTreeSet<&ObjectName>) {
@@ -96,6 +105,15 @@ impl Node {
                 names.services.insert(id, Arc::new(name));
             }
         }
+    }
+}
+
+/// Names of what is gone are kept for events that are on their way, until they are as many as
+/// those of what is there.
+fn prune<T>(names: &mut HashMap<u32, T>, there: usize, wanted: impl Fn(&u32) -> bool) {
+    const SPARE: usize = 1024;
+    if names.len() > 2 * there + SPARE {
+        names.retain(|number, _| wanted(number));
     }
 }
 

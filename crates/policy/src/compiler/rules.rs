@@ -107,6 +107,10 @@ impl Rules {
         self.references.get(&id)
     }
 
+    pub fn reference_count(&self) -> usize {
+        self.references.len()
+    }
+
     pub fn disown(&mut self, number: u32) {
         if let Some(rule) = self.rules.get_mut(&number) {
             rule.owned = false;
