@@ -137,6 +137,9 @@ struct Way<'a, E, P> {
     packet: &'a mut P,
     scratch: &'a mut Scratch,
     state: &'a State,
+    /// The policy epoch before anything was looked up. The agent raises it after the tables, so a
+    /// verdict made of older tables must not be stamped with what the map says by then.
+    epoch: u32,
     now: u64,
     /// The tuple in hand goes from the high to the low end of `scratch.key`.
     from_high: bool,
@@ -149,7 +152,7 @@ pub fn from_endpoint<E: Env, P: Packet>(
     scratch: &mut Scratch,
 ) -> Decision {
     let Some(state) = env.state() else { return Decision::Drop };
-    let mut way = Way { env, packet, scratch, state: &state, now: env.now(), from_high: false };
+    let mut way = Way::new(env, packet, scratch, &state);
     let mut found = way.examine();
     if found == CONTROL {
         found = way.control_from_endpoint();
@@ -176,7 +179,7 @@ pub fn to_endpoint<E: Env, P: Packet>(env: &E, packet: &mut P, scratch: &mut Scr
         return Decision::Pass;
     }
     let Some(state) = env.state() else { return Decision::Drop };
-    let mut way = Way { env, packet, scratch, state: &state, now: env.now(), from_high: false };
+    let mut way = Way::new(env, packet, scratch, &state);
     let mut found = way.examine();
     if found == CONTROL {
         found = way.control_to_endpoint();
@@ -215,6 +218,12 @@ const fn examined(control: Control) -> u8 {
 }
 
 impl<'a, E: Env, P: Packet> Way<'a, E, P> {
+    #[inline(always)]
+    fn new(env: &'a E, packet: &'a mut P, scratch: &'a mut Scratch, state: &'a State) -> Self {
+        let epoch = state.policy_epoch;
+        Way { env, packet, scratch, state, epoch, now: env.now(), from_high: false }
+    }
+
     /// False if the packet is a fragment whose first is not known.
     #[inline(never)]
     fn resolve_fragment(&mut self) -> bool {

@@ -67,6 +67,8 @@ pub struct Memory {
     pub now: Cell<u64>,
     pub random: Cell<u32>,
     pub state: Cell<State>,
+    /// What another CPU does in the middle of the next lookup of a port set, once.
+    pub meanwhile: Cell<Option<fn(&Memory)>>,
     pub endpoints: Table<Address, Rc<Endpoint>>,
     pub addresses: RefCell<Vec<(AddressKey, AddressInfo)>>,
     pub peers: Table<PeerKey, u32>,
@@ -103,6 +105,7 @@ impl Default for Memory {
                 timeouts: Timeouts::DEFAULT,
                 zero: 0,
             }),
+            meanwhile: Cell::new(None),
             endpoints: Table::default(),
             addresses: RefCell::default(),
             peers: Table::default(),
@@ -171,7 +174,11 @@ impl Env for Memory {
     }
 
     fn port_set(&self, key: &PeerKey) -> Option<u32> {
-        self.peers.lookup(key)
+        let found = self.peers.lookup(key);
+        if let Some(change) = self.meanwhile.take() {
+            change(self);
+        }
+        found
     }
 
     fn rule(&self, key: &PortKey) -> Option<Rule> {

@@ -19,7 +19,7 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
     /// Gives the flow's verdict to a packet and accounts for it. False if the packet is denied.
     #[inline(always)]
     pub(super) fn follow(&mut self, entry: &Entry, is_reply: bool) -> bool {
-        if entry.epoch.get() != self.state.policy_epoch {
+        if entry.epoch.get() != self.epoch {
             self.decide_again(entry, is_reply);
         }
         if entry.denied.get() != 0 {
@@ -63,7 +63,7 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
         self.write_original(entry);
         let was_allowed = entry.denied.get() == 0;
         let allowed = policy::decide(env, &self.scratch.original, entry);
-        entry.epoch.set(self.state.policy_epoch);
+        entry.epoch.set(self.epoch);
         if was_allowed && !allowed {
             self.report_known(entry, FlowKind::Cut, is_reply);
         }
@@ -82,7 +82,7 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
         *original = if translated { *to } else { parsed.tuple };
         entry.created_ns.set(self.now);
         entry.last_seen_ns.set(self.now);
-        entry.epoch.set(self.state.policy_epoch);
+        entry.epoch.set(self.epoch);
         entry.icmp_type.set(parsed.icmp_type);
         if self.from_high {
             entry.set(conn_flags::FROM_HIGH);

@@ -195,3 +195,42 @@ fn an_address_nobody_knows_is_the_world() {
     world.rule(9, UDP, 0, 0, 1, 0);
     assert_eq!(world.to(B, &udp((WORLD, 1), (&v4(B), 2))).0, Decision::Pass);
 }
+
+/// A verdict belongs to the tables that it was made of: if they change while it is made, the next
+/// packet is decided again.
+#[test]
+fn tables_that_change_while_a_flow_is_decided() {
+    let frame = udp((&v4(A), 1), (&v4(B), 53));
+    let allow = |world: &World| {
+        world.peer(INGRESS, 30 + A, 9);
+        world.rule(9, UDP, 53, 16, 7, 0);
+    };
+    // What the agent does, in its order.
+    let forbid: fn(&Memory) = |env| {
+        env.peers.remove(&PeerKey { rule_set: INGRESS, peer: 30 + A });
+        let mut state = env.state.get();
+        state.policy_epoch += 1;
+        env.state.set(state);
+    };
+    // A new flow.
+    let mut world = World::new();
+    world.restrict(B, INGRESS, UNRESTRICTED);
+    allow(&world);
+    let epoch = world.env.state.get().policy_epoch;
+    world.env.meanwhile.set(Some(forbid));
+    world.delivers(A, &frame, B, &frame);
+    assert_eq!(world.env.state.get().policy_epoch, epoch + 1);
+    assert_eq!(world.env.conntrack.entries()[0].1.epoch.get(), epoch);
+    world.drops(A, &frame, DropReason::PolicyDefault);
+
+    // A flow that is decided again.
+    let mut world = World::new();
+    world.delivers(A, &frame, B, &frame);
+    world.restrict(B, INGRESS, UNRESTRICTED);
+    allow(&world);
+    let epoch = world.env.state.get().policy_epoch;
+    world.env.meanwhile.set(Some(forbid));
+    world.delivers(A, &frame, B, &frame);
+    assert_eq!(world.env.conntrack.entries()[0].1.epoch.get(), epoch);
+    world.drops(A, &frame, DropReason::PolicyDefault);
+}
