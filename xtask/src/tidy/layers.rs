@@ -19,6 +19,7 @@ pub const LAYERS: &[(&str, Layer)] = &[
     ("dataplane", Layer::Host(1)),
     ("model", Layer::Host(1)),
     ("bpf-isa", Layer::Host(2)),
+    ("bpf-object", Layer::Host(2)),
     ("policy", Layer::Host(2)),
     ("services", Layer::Host(2)),
     ("bpf-kernel", Layer::Host(3)),
@@ -40,13 +41,14 @@ pub const LAYERS: &[(&str, Layer)] = &[
 ];
 
 /// Dependencies within a layer: (from, to).
-pub const SIDEWAYS: &[(&str, &str)] = &[("agent", "api"), ("net", "kit")];
+pub const SIDEWAYS: &[(&str, &str)] =
+    &[("agent", "api"), ("bpf-object", "bpf-isa"), ("net", "kit")];
 
 /// What an eBPF crate may use of the host's layers: no allocation, no std.
 pub const FOR_EBPF: &[&str] = &["abi", "wire", "dataplane"];
 
 /// Crates that tests of any crate may use although they lie above.
-pub const FOR_TESTS: &[&str] = &["testkit"];
+pub const FOR_TESTS: &[&str] = &["objects", "testkit"];
 
 /// (from, to, why): what `from` must not reach over any number of ordinary dependencies.
 pub const UNREACHABLE: &[(&str, &str, &str)] = &[(
@@ -59,7 +61,7 @@ pub const UNREACHABLE: &[(&str, &str, &str)] = &[(
 /// with `*` stands for all that begin so.
 pub const HOMES: &[(&str, &[&str])] = &[
     ("aya", &["bpf-kernel"]),
-    ("aya-obj", &["bpf-kernel"]),
+    ("aya-obj", &["bpf-kernel", "bpf-object"]),
     ("aya-ebpf*", &["kit", "net"]),
     ("clap*", &["agent", "cli", "xtask"]),
     ("codespan-reporting", &["store", "cli"]),
@@ -67,7 +69,7 @@ pub const HOMES: &[(&str, &[&str])] = &[
     ("hyper-util", &["agent", "cli"]),
     ("netlink-*", &["host"]),
     ("notify", &["store"]),
-    ("object", &["bpf-kernel", "objects", "xtask"]),
+    ("object", &["bpf-kernel", "bpf-object", "objects", "xtask"]),
     ("prost*", &["api", "agent", "cli"]),
     ("protox", &["api"]),
     ("redb", &["store"]),
