@@ -12,7 +12,9 @@
 //! 6. It is delivered: to a local endpoint by redirect, or through the host's stack with a mark that
 //!    says that all has been decided; to anybody else by the host's stack.
 //!
-//! To an endpoint, packets with the mark pass; all others take steps 3 and 5.
+//! To an endpoint, packets with the mark pass; all others take steps 3 and 5. The node's own address
+//! as source counts if the node has sent the packet, and an endpoint's if it entered by the
+//! endpoint's interface: from anywhere else they are forged.
 //!
 //! An ICMP error is a packet of the flow it is about: it needs a known flow, changes nothing in it,
 //! and is translated as a packet of that flow would be.
@@ -32,6 +34,7 @@ use abi::conntrack::{FlowKey, ServiceFlow, ServiceFlowKey};
 use abi::drop_reason::DropReason;
 use abi::endpoint::{Endpoint, flags};
 use abi::event::FlowKind;
+use abi::identity;
 use abi::state::{MARK_DECIDED, State, state_flags};
 use abi::{Address, Port, metrics};
 use wire::ip::protocol;
@@ -284,6 +287,9 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             && self.is_live(&entry)
         {
             let is_reply = entry.is_reply(self.from_high);
+            if self.is_forged_in(&entry, is_reply) {
+                return Outcome::refuse(DropReason::SpoofedSource);
+            }
             if !self.follow(&entry, is_reply) {
                 return Outcome::DROP;
             }
@@ -294,6 +300,9 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
                 }
             }
             return self.pass();
+        }
+        if self.is_forged() {
+            return Outcome::refuse(DropReason::SpoofedSource);
         }
         if self.scratch.parsed.is_error {
             // An error about no known flow passes only if the node itself sends it.
@@ -307,6 +316,33 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             return Outcome::DROP;
         }
         self.pass()
+    }
+
+    /// True if the source is the node's or an endpoint's address, but the packet is from elsewhere.
+    #[inline(never)]
+    fn is_forged(&self) -> bool {
+        let source = self.scratch.parsed.source;
+        let entered = self.packet.ingress_ifindex();
+        match self.env.endpoint(&source) {
+            Some(endpoint) => endpoint.ifindex != entered,
+            None => entered != 0 && policy::is_host(self.env, source),
+        }
+    }
+
+    /// The same where the flow tells most of it. Answers of the node may come from behind it: it
+    /// may have passed the request on, as for a published port.
+    #[inline(always)]
+    fn is_forged_in(&self, entry: &Entry, is_reply: bool) -> bool {
+        if self.scratch.parsed.is_error {
+            // Comes from whoever is on the way.
+            return false;
+        }
+        if is_reply {
+            return entry.responder_endpoint.get() != 0 && self.is_forged();
+        }
+        let host = entry.initiator_identity.get() == identity::HOST;
+        (entry.initiator_endpoint.get() != 0 && self.is_forged())
+            || (host && self.packet.ingress_ifindex() != 0)
     }
 
     #[inline(always)]

@@ -253,6 +253,7 @@ impl Env for Memory {
 pub struct Buffer {
     pub bytes: Vec<u8>,
     pub ifindex: u32,
+    pub ingress_ifindex: u32,
     pub mark: u32,
     pub owner: Option<Owner>,
 }
@@ -294,6 +295,10 @@ fn sum(value: u32, size: Size) -> Sum {
 impl Packet for Buffer {
     fn ifindex(&self) -> u32 {
         self.ifindex
+    }
+
+    fn ingress_ifindex(&self) -> u32 {
+        self.ingress_ifindex
     }
 
     fn mark(&self) -> u32 {

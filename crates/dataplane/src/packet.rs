@@ -13,6 +13,9 @@ pub struct RewriteFailed;
 pub trait Packet {
     /// Interface the packet came in or goes out by.
     fn ifindex(&self) -> u32;
+    /// Interface by which the packet entered this machine (or network namespace); 0 if it was sent
+    /// by the machine itself.
+    fn ingress_ifindex(&self) -> u32;
     fn mark(&self) -> u32;
 
     /// Reads a header at an offset known when compiling: the quick way.

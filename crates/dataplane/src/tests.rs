@@ -161,8 +161,19 @@ impl World {
 
     /// A frame from the host's stack to the workload of `endpoint`.
     fn to(&mut self, endpoint: u32, frame: &Frame) -> (Decision, Vec<u8>) {
-        let mut packet =
-            Buffer { bytes: frame.build(), ifindex: 10 + endpoint, ..Buffer::default() };
+        self.forwarded(0, endpoint, frame)
+    }
+
+    /// A frame that entered the node by another interface, from the host's stack to the workload of
+    /// `endpoint`.
+    fn forwarded(
+        &mut self,
+        ingress_ifindex: u32,
+        endpoint: u32,
+        frame: &Frame,
+    ) -> (Decision, Vec<u8>) {
+        let (bytes, ifindex) = (frame.build(), 10 + endpoint);
+        let mut packet = Buffer { bytes, ifindex, ingress_ifindex, ..Buffer::default() };
         let decision = to_endpoint(&self.env, &mut packet, &mut self.scratch);
         (decision, packet.bytes)
     }

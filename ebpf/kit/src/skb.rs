@@ -92,6 +92,13 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn ingress_ifindex(&self) -> u32 {
+        // The kernel writes it at every entry, a bridge's or a tunnel's included, clears it between
+        // namespaces, and keeps it while it forwards.
+        field!(self, ingress_ifindex)
+    }
+
+    #[inline(always)]
     fn mark(&self) -> u32 {
         field!(self, mark)
     }

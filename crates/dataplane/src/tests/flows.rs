@@ -115,6 +115,61 @@ fn sources_are_checked() {
     assert_eq!(world.last().unwrap().reason, DropReason::NoEndpoint as u8);
 }
 
+/// The network's interface.
+const ETH0: u32 = 2;
+
+#[test]
+fn what_comes_from_the_host_is_checked_for_its_source() {
+    // Source, interface by which it entered, and whether it may have it.
+    for (source, entered, genuine) in [
+        (HOST.into(), 0, true),
+        (HOST6.into(), 0, true),
+        (HOST.into(), ETH0, false),
+        (HOST6.into(), ETH0, false),
+        (HOST.into(), 10 + A, false),
+        (v4(A), 10 + A, true),
+        (v6(A), 10 + A, true),
+        (v4(A), ETH0, false),
+        (v6(A), ETH0, false),
+        (v4(A), 10 + C, false),
+        (v4(A), 0, false),
+        (WORLD.into(), ETH0, true),
+        (WORLD6.into(), ETH0, true),
+    ] {
+        let b = if ip(&source).is_ipv4() { v4(B) } else { v6(B) };
+        for frame in [udp((&source, 1), (&b, 2)), tcp((&source, 1), (&b, 2), SYN)] {
+            let mut world = World::new();
+            let (decision, _) = world.forwarded(entered, B, &frame);
+            let found = (decision, world.last().unwrap().reason);
+            let expect = match genuine {
+                true => (Decision::Pass, 0),
+                false => (Decision::Drop, DropReason::SpoofedSource as u8),
+            };
+            assert_eq!(found, expect, "{source} by {entered}");
+        }
+    }
+}
+
+/// The same in the middle of a flow whose other packets are genuine.
+#[test]
+fn a_forged_packet_of_a_known_flow() {
+    let mut world = World::new();
+    let (a, b) = (v4(A), v4(B));
+    for (source, entered) in [(HOST, 0), (a.as_str(), 10 + A)] {
+        let frame = udp((source, 1), (&b, 2));
+        assert_eq!(world.forwarded(entered, B, &frame).0, Decision::Pass);
+        assert_eq!(world.forwarded(ETH0, B, &frame).0, Decision::Drop);
+        assert_eq!(world.last().unwrap().reason, DropReason::SpoofedSource as u8);
+        assert_eq!(world.forwarded(entered, B, &frame).0, Decision::Pass);
+    }
+    // An answer of another endpoint; one of the node may come from behind it.
+    let forth = udp((&b, 5), (&a, 6));
+    world.delivers(B, &forth, A, &forth);
+    assert_eq!(world.forwarded(ETH0, B, &udp((&a, 6), (&b, 5))).0, Decision::Drop);
+    assert_eq!(world.from(B, &udp((&b, 5), (HOST, 6))).0, Decision::Pass);
+    assert_eq!(world.forwarded(ETH0, B, &udp((HOST, 6), (&b, 5))).0, Decision::Pass);
+}
+
 #[test]
 fn arp_passes() {
     let mut world = World::new();
@@ -140,8 +195,12 @@ fn processes_of_both_ends() {
         backend: 100,
     };
     let mut send = |endpoint: u32, frame: Frame, owner| {
-        let mut packet =
-            Buffer { bytes: frame.build(), ifindex: 10 + endpoint, mark: 0, owner: Some(owner) };
+        let mut packet = Buffer {
+            bytes: frame.build(),
+            ifindex: 10 + endpoint,
+            owner: Some(owner),
+            ..Buffer::default()
+        };
         from_endpoint(&world.env, &mut packet, &mut world.scratch)
     };
     let (a, b) = (v4(A), v4(B));
