@@ -17,7 +17,8 @@
 //! endpoint's interface: from anywhere else they are forged.
 //!
 //! An ICMP error is a packet of the flow it is about: it needs a known flow, changes nothing in it,
-//! and is translated as a packet of that flow would be.
+//! and is translated as a packet of that flow would be. An endpoint's error must be about a packet
+//! that was sent to the endpoint.
 
 mod translation;
 mod verdict;
@@ -168,6 +169,10 @@ pub fn from_endpoint<E: Env, P: Packet>(
     match env.endpoint(&way.scratch.parsed.source) {
         Some(endpoint) if endpoint.ifindex == way.packet.ifindex() => {}
         _ => return way.refuse(DropReason::SpoofedSource as u8),
+    }
+    let parsed = &way.scratch.parsed;
+    if parsed.is_error && parsed.tuple.source != parsed.source {
+        return way.refuse(DropReason::UnrelatedError as u8);
     }
     if way.scratch.parsed.fragmented != Fragmented::No && !way.resolve_fragment() {
         return way.refuse(DropReason::FragmentUnknown as u8);

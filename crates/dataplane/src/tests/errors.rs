@@ -114,3 +114,38 @@ fn with_a_sender_that_is_not_its_own() {
     // The packet inside was sent by another than the one who gets the error.
     world.drops(B, &error(&b, &v4(C), &sent), DropReason::UnrelatedError);
 }
+
+/// An endpoint tells nobody about the flows of others.
+#[test]
+fn about_a_flow_of_others() {
+    for (name, world_outside, vip) in
+        [(v4 as fn(u32) -> std::string::String, WORLD, "10.96.0.1"), (v6, WORLD6, "fd96::1")]
+    {
+        let mut world = World::new();
+        let (a, b, c) = (name(A), name(B), name(C));
+        world.service(vip, 80, UDP, 0, &[(&b, 8080)]);
+        for sent in [udp((&a, 4000), (&b, 53)), udp((&a, 4000), (world_outside, 53))] {
+            assert_ne!(world.from(A, &sent).0, Decision::Drop);
+            // C knows the tuple and claims that A's packets don't arrive.
+            world.drops(C, &error(&c, &a, &sent), DropReason::UnrelatedError);
+        }
+        let sent = udp((&a, 4000), (vip, 80));
+        world.from(A, &sent);
+        world.drops(C, &error(&c, &a, &sent), DropReason::UnrelatedError);
+        // Not even the backend about the service's address, which it doesn't see.
+        world.drops(B, &error(&b, &a, &sent), DropReason::UnrelatedError);
+    }
+}
+
+/// The error about a packet of its own that came back to it through a service.
+#[test]
+fn about_a_flow_with_itself() {
+    let mut world = World::new();
+    let a = v4(A);
+    world.service("10.96.0.1", 53, UDP, 0, &[(&a, 5353)]);
+    let hairpin = std::string::ToString::to_string(&abi::service::HAIRPIN_V4);
+    let (sent, seen) = (udp((&a, 4000), ("10.96.0.1", 53)), udp((&hairpin, 4000), (&a, 5353)));
+    world.delivers(A, &sent, A, &seen);
+    let (decision, _) = world.from(A, &error(&a, &hairpin, &seen));
+    assert_eq!(decision, Decision::RedirectPeer(10 + A));
+}
