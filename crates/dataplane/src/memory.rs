@@ -305,6 +305,10 @@ impl Packet for Buffer {
         self.mark
     }
 
+    fn length(&self) -> u32 {
+        self.bytes.len() as u32
+    }
+
     fn head<T: FromBytes + Copy, const OFFSET: usize>(&self) -> Option<T> {
         wire::read(&self.bytes, OFFSET)
     }

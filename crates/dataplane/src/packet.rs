@@ -17,6 +17,8 @@ pub trait Packet {
     /// by the machine itself.
     fn ingress_ifindex(&self) -> u32;
     fn mark(&self) -> u32;
+    /// Bytes of the frame.
+    fn length(&self) -> u32;
 
     /// Reads a header at an offset known when compiling: the quick way.
     fn head<T: FromBytes + Copy, const OFFSET: usize>(&self) -> Option<T>;

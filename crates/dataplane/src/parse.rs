@@ -5,6 +5,8 @@
 //! or should not (neighbour discovery, multicast listener messages) is told apart here, since it
 //! belongs to the host's stack whatever policy says; [`control`](crate::control) says which of the
 //! latter does stay.
+//!
+//! Nothing is read past the end that the IP header gives: the receiver will not see what lies there.
 
 use crate::flow::Tuple;
 use crate::packet::Packet;
@@ -156,11 +158,14 @@ fn ipv4<const OFFSET: usize>(packet: &impl Packet, into: &mut Parsed) -> Result<
     if ip.version() != 4 || header < ipv4::LEN as u32 {
         return Err(DropReason::Malformed);
     }
-    let length = u32::from(ip.total_length.number());
-    if length < header {
+    into.length = match u32::from(ip.total_length.number()) {
+        // More than the field can say (BIG TCP), of which only the socket buffer knows.
+        0 => packet.length().saturating_sub(OFFSET as u32),
+        length => length,
+    };
+    if into.length < header {
         return Err(DropReason::Malformed);
     }
-    into.length = length;
     into.ttl = ip.ttl;
     into.network = OFFSET as u32;
     into.transport = OFFSET as u32 + header;
@@ -184,7 +189,11 @@ fn ipv6<const OFFSET: usize>(packet: &impl Packet, into: &mut Parsed) -> Result<
         return Err(DropReason::Malformed);
     }
     into.is_v6 = true;
-    into.length = ipv6::LEN as u32 + u32::from(ip.payload_length.number());
+    into.length = match u32::from(ip.payload_length.number()) {
+        // As above.
+        0 => packet.length().saturating_sub(OFFSET as u32),
+        length => ipv6::LEN as u32 + length,
+    };
     into.ttl = ip.hop_limit;
     into.network = OFFSET as u32;
     into.transport = OFFSET as u32 + ipv6::LEN as u32;
@@ -206,6 +215,12 @@ fn addresses(into: &mut Parsed, source: Address, destination: Address) {
     into.destination = destination;
     into.tuple.source = source;
     into.tuple.destination = destination;
+}
+
+/// Refuses a packet that ends before `offset`.
+#[inline(always)]
+fn reaches(into: &Parsed, offset: u32) -> Result<(), DropReason> {
+    if offset > into.network + into.length { Err(DropReason::Malformed) } else { Ok(()) }
 }
 
 #[inline(always)]
@@ -266,10 +281,21 @@ fn extensions(packet: &impl Packet, into: &mut Parsed) -> Result<(), DropReason>
     }
     into.tuple.protocol = next;
     into.transport = offset;
+    reaches(into, offset)?;
     if is_extension(next) && into.fragmented != Fragmented::Later {
         return Err(DropReason::TooManyExtensions);
     }
     Ok(())
+}
+
+/// Of TCP without options, UDP or SCTP.
+#[inline(always)]
+const fn header_length(protocol: u8) -> u32 {
+    match protocol {
+        protocol::TCP => size_of::<transport::Tcp>() as u32,
+        protocol::UDP => size_of::<transport::Udp>() as u32,
+        _ => size_of::<transport::Sctp>() as u32,
+    }
 }
 
 /// TCP and UDP where the offsets are known when compiling; others as anywhere.
@@ -281,6 +307,7 @@ fn transport_at<const PORTS: usize, const FLAGS: usize>(
     if into.tuple.protocol != protocol::TCP && into.tuple.protocol != protocol::UDP {
         return transport(packet, into);
     }
+    reaches(into, PORTS as u32 + header_length(into.tuple.protocol))?;
     let ports = packet.head::<Ports, PORTS>().ok_or(DropReason::Malformed)?;
     into.tuple.source_port = Port::from_wire(ports.source);
     into.tuple.destination_port = Port::from_wire(ports.destination);
@@ -297,6 +324,7 @@ fn transport(packet: &impl Packet, into: &mut Parsed) -> Result<Kind, DropReason
     }
     match into.tuple.protocol {
         protocol::TCP | protocol::UDP | protocol::SCTP => {
+            reaches(into, into.transport + header_length(into.tuple.protocol))?;
             let ports: Ports = packet.read(into.transport).ok_or(DropReason::Malformed)?;
             into.tuple.source_port = Port::from_wire(ports.source);
             into.tuple.destination_port = Port::from_wire(ports.destination);
@@ -342,6 +370,7 @@ fn icmp_v6(packet: &impl Packet, into: &mut Parsed) -> Result<Kind, DropReason> 
 
 #[inline(always)]
 fn icmp_header(packet: &impl Packet, into: &mut Parsed) -> Result<Icmp, DropReason> {
+    reaches(into, into.transport + icmp::LEN)?;
     let header: Icmp = packet.read(into.transport).ok_or(DropReason::Malformed)?;
     into.icmp_type = header.kind;
     into.icmp_code = header.code;
@@ -390,17 +419,20 @@ fn embedded_v6(packet: &impl Packet, into: &mut Parsed) -> Result<(), DropReason
 #[inline(always)]
 fn embedded_ports(packet: &impl Packet, into: &mut Parsed) -> Result<(), DropReason> {
     into.is_error = true;
+    reaches(into, into.inner_transport)?;
     if into.tuple.destination != into.destination {
         // Sent to another than the one whose packet it speaks of.
         return Err(DropReason::UnrelatedError);
     }
     match into.tuple.protocol {
         protocol::TCP | protocol::UDP | protocol::SCTP => {
+            reaches(into, into.inner_transport + size_of::<Ports>() as u32)?;
             let ports: Ports = packet.read(into.inner_transport).ok_or(DropReason::Malformed)?;
             into.tuple.source_port = Port::from_wire(ports.destination);
             into.tuple.destination_port = Port::from_wire(ports.source);
         }
         protocol::ICMP | protocol::ICMPV6 => {
+            reaches(into, into.inner_transport + icmp::LEN)?;
             let header: Icmp = packet.read(into.inner_transport).ok_or(DropReason::Malformed)?;
             set_id(into, &header);
         }

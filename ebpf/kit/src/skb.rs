@@ -104,6 +104,11 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn length(&self) -> u32 {
+        field!(self, len)
+    }
+
+    #[inline(always)]
     fn head<T: FromBytes + Copy, const OFFSET: usize>(&self) -> Option<T> {
         let data = field!(self, data) as usize;
         let end = field!(self, data_end) as usize;

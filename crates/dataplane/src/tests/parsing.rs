@@ -126,3 +126,50 @@ fn fragments_follow_their_first() {
     assert_eq!(world.env.conntrack.len(), 1);
     assert_eq!(world.env.conntrack.entries()[0].1.original.packets.get(), 2);
 }
+
+/// Ports and flags behind the packet's end are no ports: the fragment that does bring them could be
+/// for another port.
+#[test]
+fn ports_past_the_end() {
+    for (frame, header) in [
+        (between(&v4(A), &v4(B)).tcp(1, 80, SYN), 20),
+        (between(&v6(A), &v6(B)).tcp(1, 80, SYN), 20),
+        (between(&v4(A), &v4(B)).udp(1, 80), 8),
+        (between(&v6(A), &v6(B)).udp(1, 80), 8),
+        (between(&v4(A), &v4(B)).sctp(1, 80, 7), 12),
+        (between(&v4(A), &v4(B)).icmp(8, 0, [0; 4]), 8),
+        (between(&v6(A), &v6(B)).fragment(7, 0, true).udp(1, 80), 8),
+    ] {
+        let is_v4 = frame.build()[14] >> 4 == 4;
+        for missing in 0..header {
+            let mut bytes = frame.build();
+            let length = if is_v4 { bytes.len() - 14 } else { bytes.len() - 54 } - missing;
+            if length == 0 {
+                continue;
+            }
+            let field = if is_v4 { 16 } else { 18 };
+            bytes[field..field + 2].copy_from_slice(&(length as u16).to_be_bytes());
+            let packet = Buffer { bytes, ..Buffer::default() };
+            let result = parse(&packet, &mut Parsed::empty());
+            let expect = if missing == 0 { Ok(Kind::Flow) } else { Err(DropReason::Malformed) };
+            assert_eq!(result, expect, "{frame:?} without its last {missing} bytes");
+        }
+    }
+}
+
+/// BIG TCP: a packet too long for the field says nothing there.
+#[test]
+fn longer_than_the_field_can_say() {
+    for (frame, field) in [
+        (tcp((&v4(A), 1), (&v4(B), 80), ACK), 16),
+        (tcp((&v6(A), 1), (&v6(B), 80), ACK), 18),
+        (between(&v6(A), &v6(B)).options(protocol::HOP_BY_HOP, 1).tcp(1, 80, ACK), 18),
+    ] {
+        let mut bytes = frame.payload(&std::vec![0; 100_000]).build();
+        bytes[field..field + 2].fill(0);
+        let length = bytes.len() as u32 - 14;
+        let (mut parsed, packet) = (Parsed::empty(), Buffer { bytes, ..Buffer::default() });
+        assert_eq!(parse(&packet, &mut parsed), Ok(Kind::Flow));
+        assert_eq!((parsed.length, parsed.tuple.destination_port.number()), (length, 80));
+    }
+}

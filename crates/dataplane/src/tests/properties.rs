@@ -52,7 +52,61 @@ fn translate(packet: &mut Buffer, to: &ServiceFlowKey) {
     rewrite::translate(packet, &parsed, to).unwrap();
 }
 
+/// Frames of every kind that is looked into, and the offset of their IP header.
+fn looked_into() -> Vec<(Frame, usize)> {
+    let mut frames = Vec::new();
+    for (name, other) in [(v4(A), v4(B)), (v6(A), v6(B))] {
+        let base = || between(&name, &other);
+        let embedded = between(&other, &name).udp(2, 1).build();
+        let mut all = std::vec![
+            base().tcp(1, 2, ACK),
+            base().udp(1, 2),
+            base().sctp(1, 2, 7),
+            base().raw(protocol::ESP).payload(b"12345678"),
+        ];
+        if ip(&name).is_ipv4() {
+            all.push(base().icmp(8, 0, [0, 7, 0, 1]));
+            all.push(base().icmp(3, 3, [0; 4]).payload(&embedded[14..]));
+        } else {
+            all.push(base().icmpv6(128, 0, [0, 7, 0, 1]));
+            all.push(base().icmpv6(135, 0, [0; 4]).ttl(255));
+            all.push(base().icmpv6(1, 4, [0; 4]).payload(&embedded[14..]));
+            all.push(base().options(protocol::HOP_BY_HOP, 1).tcp(1, 2, ACK));
+            all.push(base().fragment(7, 0, true).udp(1, 2));
+            all.push(base().fragment(7, 3, true).raw(UDP).payload(b"12345678"));
+        }
+        frames.extend(all.into_iter().map(|frame| (frame, 14)));
+    }
+    let ip = wire::build::Ipv4::between("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+    frames.push((Frame::new([2; 6], [4; 6]).vlan(7).ipv4(ip).udp(1, 2), 18));
+    frames
+}
+
 proptest! {
+    /// What lies behind the packet's own end changes nothing.
+    #[test]
+    fn nothing_is_read_past_the_end(
+        which in any::<prop::sample::Index>(),
+        cut in any::<prop::sample::Index>(),
+        tails in prop::array::uniform2(prop::collection::vec(any::<u8>(), 40)),
+    ) {
+        let frames = looked_into();
+        let (frame, network) = which.get(&frames);
+        let mut bytes = frame.build();
+        let (header, field) = if bytes[*network] >> 4 == 4 { (20, 2) } else { (40, 4) };
+        // An IPv6 payload of length 0 means one of unknown length.
+        let end = network + header + 1 + cut.index(bytes.len() - network - header);
+        let counted = if header == 20 { end - network } else { end - network - 40 };
+        bytes[network + field..][..2].copy_from_slice(&(counted as u16).to_be_bytes());
+        bytes.truncate(end);
+        let results = tails.map(|tail| {
+            let mut parsed = Parsed::empty();
+            let packet = Buffer { bytes: [&bytes[..], &tail].concat(), ..Buffer::default() };
+            parse(&packet, &mut parsed).map(|kind| (kind, std::format!("{parsed:?}")))
+        });
+        prop_assert_eq!(&results[0], &results[1]);
+    }
+
     /// A translated packet is the packet that would have been sent, so its checksums hold; and
     /// translated back it is the one that was sent.
     #[test]
