@@ -127,9 +127,10 @@ impl Datapath {
             ring: tables.ring.entries()?.into_iter().collect(),
             backends: tables.backends.entries()?.into_iter().collect(),
         });
+        let rows = EndpointRows::adopt(&tables.endpoints)?;
         Ok(Datapath {
-            endpoints: Endpoints::open(&config, kept.leases)?,
-            rows: EndpointRows::adopt(&tables.endpoints)?,
+            endpoints: Endpoints::open(&config, kept.leases, rows.iter())?,
+            rows,
             config,
             features,
             programs,

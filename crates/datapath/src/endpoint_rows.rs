@@ -7,6 +7,7 @@ use bpf_kernel::{Error, Table};
 use model::ObjectName;
 use policy::EndpointPolicy;
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 /// What the map holds, by workload.
 #[derive(Debug, Default)]
@@ -29,6 +30,10 @@ impl EndpointRows {
             .iter()
             .filter_map(|endpoint| Some(rows_of(endpoint, &policy_of(&endpoint.workload.name)?)));
         rows.flatten().collect()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (IpAddr, Row)> {
+        self.held.iter().map(|(address, row)| (IpAddr::from(*address), *row))
     }
 
     pub fn len(&self) -> usize {

@@ -4,9 +4,11 @@ use crate::place::locate;
 use crate::pool::Pool;
 use crate::programs::Programs;
 use crate::{Config, Result};
+use abi::endpoint::Endpoint as Row;
 use bpf_kernel::InterfaceHook;
 use host::cgroup::Root;
-use host::endpoint_link::{self, Attached, Spec, host_name};
+use host::endpoint_link::{self, Attached, Origin, Spec, host_name};
+use host::link::Mac;
 use host::{NetNamespace, Netlink};
 use ipnet::IpNet;
 use model::{AddressRequest, ObjectName, Place, Workload};
@@ -41,6 +43,8 @@ pub struct Endpoint {
     cgroup_id: Option<u64>,
     /// Identity of its namespace, to see when another takes its place.
     namespace: Option<host::netns::Identity>,
+    /// Taken over from an earlier agent: it may have links that this one hasn't seen.
+    taken_over: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +64,17 @@ pub struct Endpoints {
     pools: [Pool; 2],
     leases: BTreeMap<ObjectName, Lease>,
     endpoints: BTreeMap<ObjectName, Endpoint>,
+    /// What an earlier agent left in the kernel, of workloads that have not been looked at yet.
+    left: BTreeMap<ObjectName, Vec<(IpAddr, Row)>>,
 }
 
 impl Endpoints {
-    pub fn open(config: &Config, leases: BTreeMap<ObjectName, Lease>) -> Result<Self> {
+    /// `rows` are those of map `endpoints` that an earlier agent wrote.
+    pub fn open(
+        config: &Config,
+        leases: BTreeMap<ObjectName, Lease>,
+        rows: impl IntoIterator<Item = (IpAddr, Row)>,
+    ) -> Result<Self> {
         let cgroups = match &config.cgroup_root {
             Some(path) => Root::at(path),
             None => Root::find()?,
@@ -79,8 +90,17 @@ impl Endpoints {
                 }
             }
         }
+        let names: BTreeMap<u32, &ObjectName> =
+            leases.iter().map(|(name, lease)| (lease.id, name)).collect();
+        let mut left: BTreeMap<ObjectName, Vec<(IpAddr, Row)>> =
+            leases.keys().map(|name| (name.clone(), Vec::new())).collect();
+        for (address, row) in rows {
+            if let Some(rows) = names.get(&row.id).and_then(|name| left.get_mut(*name)) {
+                rows.push((address, row));
+            }
+        }
         let node = Netlink::connect(&NetNamespace::current()?)?;
-        Ok(Endpoints { node, cgroups, pools, leases, endpoints: BTreeMap::new() })
+        Ok(Endpoints { node, cgroups, pools, leases, endpoints: BTreeMap::new(), left })
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
@@ -106,27 +126,108 @@ impl Endpoints {
     /// Makes the workload's endpoint what the manifest says. Errors are in the endpoint's state:
     /// whatever is wrong with one workload, the others go on.
     pub async fn put(&mut self, workload: &Workload, programs: &Programs) {
-        let name = &workload.name;
-        let before = self.endpoints.remove(name);
-        let id = match self.lease(workload) {
-            Ok(id) => id,
-            Err(error) => {
-                let endpoint = Endpoint::unready(workload, 0, State::Failed, error.to_string());
-                self.endpoints.insert(name.clone(), endpoint);
-                return;
-            }
+        let before = match self.endpoints.remove(&workload.name) {
+            Some(before) => Some(before),
+            None => self.take_over(workload).await,
         };
-        let endpoint = match locate(&workload.place, &self.cgroups).await {
-            Err(error) => Endpoint::unready(workload, id, State::Waiting, error.to_string()),
-            Ok(located) => match self.attach(workload, id, &located, programs).await {
-                Ok(endpoint) => endpoint,
-                Err(error) => Endpoint::unready(workload, id, State::Failed, error.to_string()),
-            },
-        };
+        let endpoint = self.now(workload, before.as_ref(), programs).await;
         if let Some(before) = before {
             self.leave_behind(&before, &endpoint, programs).await;
         }
-        self.endpoints.insert(name.clone(), endpoint);
+        self.endpoints.insert(workload.name.clone(), endpoint);
+    }
+
+    async fn now(
+        &mut self,
+        workload: &Workload,
+        before: Option<&Endpoint>,
+        programs: &Programs,
+    ) -> Endpoint {
+        let id = match self.lease(workload) {
+            Ok(id) => id,
+            Err(error) => return Endpoint::unready(workload, 0, State::Failed, error.to_string()),
+        };
+        let located = match locate(&workload.place, &self.cgroups).await {
+            Ok(located) => located,
+            Err(error) => {
+                let gone = Endpoint::unready(workload, id, State::Waiting, error.to_string());
+                return match before {
+                    Some(before) if !error.is_absence() => self.stay(before, gone).await,
+                    _ => gone,
+                };
+            }
+        };
+        let error = match self.attach(workload, id, &located, programs).await {
+            Ok(endpoint) => return endpoint,
+            Err(error) => error,
+        };
+        let failed = Endpoint::unready(workload, id, State::Failed, error.to_string());
+        let namespace = located.namespace.map(|namespace| namespace.identity());
+        match before {
+            Some(before) if before.taken_over || before.namespace == namespace => {
+                self.stay(before, failed).await
+            }
+            _ => failed,
+        }
+    }
+
+    /// It can't be told what the workload has now, so it goes on with what it had: `unready`, but
+    /// with programs and rules in force. An interface that has gone is no part of that.
+    async fn stay(&self, before: &Endpoint, unready: Endpoint) -> Endpoint {
+        let (interface, addresses) = match &before.interface {
+            Some(interface) => match self.node.link_indexed(interface.host_index).await {
+                Ok(None) => (None, Vec::new()),
+                _ => (Some(interface.clone()), before.addresses.clone()),
+            },
+            None => (None, before.addresses.clone()),
+        };
+        Endpoint {
+            message: format!("{}; until that is known, all it has stays in force", unready.message),
+            addresses,
+            interface,
+            cgroup: before.cgroup.clone(),
+            cgroup_id: before.cgroup_id,
+            namespace: before.namespace,
+            taken_over: before.taken_over,
+            ..unready
+        }
+    }
+
+    /// What an earlier agent made for the workload, as far as the kernel still has it.
+    async fn take_over(&mut self, workload: &Workload) -> Option<Endpoint> {
+        let rows = self.left.remove(&workload.name)?;
+        let id = self.leases.get(&workload.name)?.id;
+        let mut endpoint = Endpoint::unready(workload, id, State::Waiting, String::new());
+        endpoint.taken_over = true;
+        let Some((_, row)) = rows.first() else { return Some(endpoint) };
+        let link = match self.node.link_indexed(row.ifindex).await {
+            Ok(Some(link)) => link,
+            Ok(None) => return Some(endpoint),
+            Err(error) => {
+                tracing::warn!(workload = %workload.name, %error, "cannot look at its interface");
+                return Some(endpoint);
+            }
+        };
+        if !link.is_veth() || link.mac != Some(Mac(row.host_mac)) {
+            return Some(endpoint);
+        }
+        endpoint.addresses = rows.iter().map(|(address, _)| *address).collect();
+        endpoint.addresses.sort();
+        endpoint.interface = Some(Attached {
+            host_index: link.index,
+            host_mac: Mac(row.host_mac),
+            workload_index: link.peer.unwrap_or_default(),
+            workload_mac: Mac(row.workload_mac),
+            addresses: endpoint.addresses.clone(),
+            origin: match link.name == key(&workload.name) {
+                true => Origin::Made,
+                false => Origin::Adopted,
+            },
+            host_name: link.name,
+            netns_cookie: None,
+            changes: Vec::new(),
+        });
+        Some(endpoint)
     }
 
     /// Takes away what Skep made for the workload.
@@ -136,6 +237,7 @@ impl Endpoints {
             self.leave_behind(&endpoint, &gone, programs).await;
         }
         self.leases.remove(name);
+        self.left.remove(name);
         self.pools.iter_mut().for_each(|pool| pool.release(name));
     }
 
@@ -292,15 +394,16 @@ impl Endpoints {
             {
                 errors.push(error.to_string());
             }
-            if interface.origin == endpoint_link::Origin::Made
+            if interface.origin == Origin::Made
                 && after.interface.is_none()
                 && let Err(error) = endpoint_link::remove(&self.node, &interface.host_name).await
             {
                 errors.push(error.to_string());
             }
         }
-        if before.cgroup.is_some()
+        if (before.cgroup.is_some() || before.taken_over)
             && after.cgroup.is_none()
+            && !after.taken_over
             && let Err(error) = programs.detach_cgroup(&key)
         {
             errors.push(error.to_string());
@@ -323,6 +426,7 @@ impl Endpoint {
             cgroup: None,
             cgroup_id: None,
             namespace: None,
+            taken_over: false,
         }
     }
 

@@ -96,6 +96,9 @@ pub enum Error {
 
     #[error("systemd unit `{unit}` has no cgroup: {reason}")]
     UnitMissing { unit: String, reason: String },
+
+    #[error("systemd doesn't tell the cgroup of unit `{unit}`: {reason}")]
+    UnitUnknown { unit: String, reason: String },
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -115,6 +118,20 @@ impl Error {
 
     pub(crate) fn system(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Error::System { what: what.into(), source: source.into() }
+    }
+
+    /// Whether what was looked for surely isn't there. Any other error leaves that open: a runtime
+    /// that is being restarted tells nothing about its containers.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Error::NamespaceMissing { .. }
+            | Error::NotANamespace { .. }
+            | Error::ProcessMissing { .. }
+            | Error::CgroupMissing { .. }
+            | Error::ContainerMissing { .. }
+            | Error::UnitMissing { .. } => true,
+            error => error.errno() == Some(libc::ESRCH),
+        }
     }
 
     /// The kernel's errno, where the error is one.

@@ -1,11 +1,14 @@
 //! systemd units.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::process::Command;
 
 use crate::cgroup::{Cgroup, Root};
 use crate::{Error, Result};
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The cgroup of a running unit; a name without a kind is a service's. A service is where systemd puts it by default,
 /// `system.slice/UNIT`; for others systemd is asked, if it runs.
@@ -28,15 +31,21 @@ pub async fn unit_cgroup(root: &Root, unit: &str) -> Result<Cgroup> {
             root.resolve(&usual).display()
         )));
     }
-    let shown = Command::new("systemctl")
+    let unknown = |reason: String| Error::UnitUnknown { unit: unit.to_owned(), reason };
+    let asked = Command::new("systemctl")
         .args(["show", "--property=ControlGroup", "--value", "--", unit])
-        .output()
+        .kill_on_drop(true)
+        .output();
+    let shown = tokio::time::timeout(PATIENCE, asked)
         .await
+        .map_err(|_| unknown("systemctl took longer than 10 s".into()))?
         .map_err(|source| Error::system("run systemctl", source))?;
     let group = String::from_utf8_lossy(&shown.stdout).trim().to_owned();
+    if !shown.status.success() {
+        return Err(unknown(String::from_utf8_lossy(&shown.stderr).trim().to_owned()));
+    }
     if group.is_empty() {
-        let said = String::from_utf8_lossy(&shown.stderr).trim().to_owned();
-        return Err(missing(if said.is_empty() { "it isn't running".into() } else { said }));
+        return Err(missing("it isn't running".into()));
     }
     root.open(group)
 }
