@@ -129,7 +129,12 @@ impl Datapath {
         });
         let rows = EndpointRows::adopt(&tables.endpoints)?;
         Ok(Datapath {
-            endpoints: Endpoints::open(&config, kept.leases, rows.iter())?,
+            endpoints: Endpoints::open(
+                &config,
+                kept.leases,
+                &rows,
+                entries(tables.endpoints.map()),
+            )?,
             rows,
             config,
             features,
@@ -254,6 +259,7 @@ impl Datapath {
     /// Says which addresses are the node's own.
     pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) -> Prepared {
         self.take_out();
+        self.endpoints.set_host_addresses(&addresses);
         self.policy.set_host_addresses(addresses);
         Prepared {
             policy: self.policy.take_changes(),

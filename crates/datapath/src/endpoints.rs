@@ -1,9 +1,10 @@
 //! Local endpoints: a workload's interface, addresses and programs, from wish to fact.
 
-use crate::place::locate;
-use crate::pool::Pool;
+use crate::endpoint_rows::EndpointRows;
+use crate::place::{Located, locate};
+use crate::pool::{Pool, PoolError};
 use crate::programs::Programs;
-use crate::{Config, Result};
+use crate::{Config, Error, Result};
 use abi::endpoint::Endpoint as Row;
 use bpf_kernel::InterfaceHook;
 use host::cgroup::Root;
@@ -66,14 +67,18 @@ pub struct Endpoints {
     endpoints: BTreeMap<ObjectName, Endpoint>,
     /// What an earlier agent left in the kernel, of workloads that have not been looked at yet.
     left: BTreeMap<ObjectName, Vec<(IpAddr, Row)>>,
+    host_addresses: BTreeSet<IpAddr>,
+    /// Addresses that map `endpoints` has room for.
+    capacity: usize,
 }
 
 impl Endpoints {
-    /// `rows` are those of map `endpoints` that an earlier agent wrote.
+    /// `rows` are those of map `endpoints` that an earlier agent wrote, `capacity` is the map's.
     pub fn open(
         config: &Config,
         leases: BTreeMap<ObjectName, Lease>,
-        rows: impl IntoIterator<Item = (IpAddr, Row)>,
+        rows: &EndpointRows,
+        capacity: usize,
     ) -> Result<Self> {
         let cgroups = match &config.cgroup_root {
             Some(path) => Root::at(path),
@@ -94,13 +99,22 @@ impl Endpoints {
             leases.iter().map(|(name, lease)| (lease.id, name)).collect();
         let mut left: BTreeMap<ObjectName, Vec<(IpAddr, Row)>> =
             leases.keys().map(|name| (name.clone(), Vec::new())).collect();
-        for (address, row) in rows {
+        for (address, row) in rows.iter() {
             if let Some(rows) = names.get(&row.id).and_then(|name| left.get_mut(*name)) {
                 rows.push((address, row));
             }
         }
         let node = Netlink::connect(&NetNamespace::current()?)?;
-        Ok(Endpoints { node, cgroups, pools, leases, endpoints: BTreeMap::new(), left })
+        Ok(Endpoints {
+            node,
+            cgroups,
+            pools,
+            leases,
+            endpoints: BTreeMap::new(),
+            left,
+            host_addresses: BTreeSet::new(),
+            capacity,
+        })
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
@@ -143,10 +157,14 @@ impl Endpoints {
         before: Option<&Endpoint>,
         programs: &Programs,
     ) -> Endpoint {
-        let id = match self.lease(workload) {
-            Ok(id) => id,
-            Err(error) => return Endpoint::unready(workload, 0, State::Failed, error.to_string()),
-        };
+        let id = self.number(&workload.name);
+        if let AddressRequest::Fixed(addresses) = &workload.addresses
+            && let Err(error) = self.claim(&workload.name, addresses)
+        {
+            // Not even those it had: who waits for them would wait in a ring.
+            self.hold(&workload.name, Vec::new());
+            return Endpoint::unready(workload, id, State::Failed, error.to_string());
+        }
         let located = match locate(&workload.place, &self.cgroups).await {
             Ok(located) => located,
             Err(error) => {
@@ -236,9 +254,20 @@ impl Endpoints {
             let gone = Endpoint::unready(&endpoint.workload, 0, State::Waiting, String::new());
             self.leave_behind(&endpoint, &gone, programs).await;
         }
+        self.hold(name, Vec::new());
         self.leases.remove(name);
         self.left.remove(name);
-        self.pools.iter_mut().for_each(|pool| pool.release(name));
+    }
+
+    /// The node's own addresses, which no endpoint has.
+    pub fn set_host_addresses(&mut self, addresses: &[IpAddr]) {
+        self.host_addresses = addresses.iter().copied().collect();
+        for endpoint in self.endpoints.values_mut() {
+            if endpoint.addresses.iter().any(|address| self.host_addresses.contains(address)) {
+                endpoint.state = State::Failed;
+                endpoint.message = "the node has taken one of its addresses".to_owned();
+            }
+        }
     }
 
     /// An interface of the node has gone: whoever was behind it has to be looked at again. A new
@@ -272,7 +301,14 @@ impl Endpoints {
     }
 
     /// Removes interfaces and links that an earlier agent made for workloads that are no more.
-    pub async fn remove_strays(&self, programs: &Programs) -> Result<()> {
+    pub async fn remove_strays(&mut self, programs: &Programs) -> Result<()> {
+        let former: Vec<ObjectName> =
+            self.leases.keys().filter(|name| !self.endpoints.contains_key(name)).cloned().collect();
+        for name in former {
+            self.hold(&name, Vec::new());
+            self.leases.remove(&name);
+            self.left.remove(&name);
+        }
         let keys: BTreeSet<String> = self.endpoints.keys().map(key).collect();
         for link in endpoint_link::made(&self.node).await? {
             if !keys.contains(&link.name) {
@@ -287,87 +323,163 @@ impl Endpoints {
         Ok(())
     }
 
-    /// The workload's number, new or as before, with its addresses claimed.
-    fn lease(&mut self, workload: &Workload) -> std::result::Result<u32, crate::pool::PoolError> {
-        let name = &workload.name;
-        let id = match self.leases.get(name) {
-            Some(lease) => lease.id,
-            None => {
-                let taken: BTreeSet<u32> = self.leases.values().map(|lease| lease.id).collect();
-                (1..).find(|id| !taken.contains(id)).unwrap_or(u32::MAX)
-            }
-        };
-        let addresses = match (&workload.addresses, &workload.place) {
-            (AddressRequest::Fixed(addresses), _) => {
-                for address in addresses {
-                    self.claim_exclusively(*address, name)?;
-                }
-                addresses.clone()
-            }
-            (AddressRequest::Auto, Place::Cgroup { .. } | Place::SystemdUnit { .. }) => Vec::new(),
-            (AddressRequest::Auto, _) => {
-                let mut kept = match self.leases.get(name) {
-                    Some(lease) => lease.addresses.clone(),
-                    None => Vec::new(),
-                };
-                kept.retain(|address| self.pools.iter().any(|pool| pool.contains(address)));
-                for pool in &mut self.pools {
-                    if !kept.iter().any(|address| pool.contains(address)) {
-                        kept.push(pool.allocate(name)?);
-                    }
-                }
-                kept
-            }
-        };
-        self.leases.insert(name.clone(), Lease { id, addresses });
-        Ok(id)
+    /// The workload's number, new or as before.
+    fn number(&mut self, name: &ObjectName) -> u32 {
+        if let Some(lease) = self.leases.get(name) {
+            return lease.id;
+        }
+        let taken: BTreeSet<u32> = self.leases.values().map(|lease| lease.id).collect();
+        let id = (1..).find(|id| !taken.contains(id)).unwrap_or(u32::MAX);
+        self.leases.insert(name.clone(), Lease { id, addresses: Vec::new() });
+        id
     }
 
-    fn claim_exclusively(
-        &mut self,
-        address: IpAddr,
-        name: &ObjectName,
-    ) -> std::result::Result<(), crate::pool::PoolError> {
-        if let Some((holder, _)) = self
+    /// Gives the workload just these addresses: all of them, or none that it hasn't had.
+    fn claim(&mut self, name: &ObjectName, addresses: &[IpAddr]) -> Result<(), PoolError> {
+        addresses.iter().try_for_each(|address| self.free_for(name, *address))?;
+        self.hold(name, addresses.to_vec());
+        Ok(())
+    }
+
+    /// Gives the workload an address of each pool: those that it had, as far as it had any.
+    fn allocate(&mut self, name: &ObjectName) -> Result<Vec<IpAddr>, PoolError> {
+        let mut kept = match self.leases.get(name) {
+            Some(lease) => lease.addresses.clone(),
+            None => Vec::new(),
+        };
+        kept.retain(|address| self.pools.iter().any(|pool| pool.contains(address)));
+        kept.retain(|address| self.free_for(name, *address).is_ok());
+        let mut exhausted = None;
+        for pool in &mut self.pools {
+            if !kept.iter().any(|address| pool.contains(address)) {
+                match pool.allocate(name) {
+                    Ok(address) => kept.push(address),
+                    Err(error) => exhausted = Some(error),
+                }
+            }
+        }
+        self.hold(name, kept.clone());
+        exhausted.map_or(Ok(kept), Err)
+    }
+
+    /// Whether nobody else has the address.
+    fn free_for(&self, name: &ObjectName, address: IpAddr) -> Result<(), PoolError> {
+        if self.host_addresses.contains(&address) {
+            return Err(PoolError::NodesOwn { address });
+        }
+        let holder = self
             .leases
             .iter()
-            .find(|(other, lease)| *other != name && lease.addresses.contains(&address))
-        {
-            return Err(crate::pool::PoolError::Taken { address, holder: holder.clone() });
-        }
-        match self.pools.iter_mut().find(|pool| pool.contains(&address)) {
-            Some(pool) => pool.claim(address, name),
+            .find(|(other, lease)| *other != name && lease.addresses.contains(&address));
+        match holder {
+            Some((holder, _)) => Err(PoolError::Taken { address, holder: holder.clone() }),
             None => Ok(()),
         }
     }
 
+    /// Notes that the workload has these addresses and no others.
+    fn hold(&mut self, name: &ObjectName, addresses: Vec<IpAddr>) {
+        let before = self.leases.get(name).map_or(&[][..], |lease| &lease.addresses);
+        for pool in &mut self.pools {
+            for address in before.iter().filter(|address| !addresses.contains(address)) {
+                pool.release(*address, name);
+            }
+            for address in &addresses {
+                if pool.contains(address)
+                    && let Err(error) = pool.claim(*address, name)
+                {
+                    tracing::warn!(workload = %name, %error, "an address has two holders");
+                }
+            }
+        }
+        if let Some(lease) = self.leases.get_mut(name) {
+            lease.addresses = addresses;
+        }
+    }
+
+    /// The addresses of an interface that someone else made which the workload may have, and what
+    /// is to be said about the others: whoever may change the interface doesn't thereby become
+    /// another workload, or the node.
+    fn accept(&self, workload: &Workload, found: &[IpAddr]) -> (Vec<IpAddr>, Vec<String>) {
+        let (mut accepted, mut problems) = (Vec::new(), Vec::new());
+        let listed = match &workload.addresses {
+            AddressRequest::Fixed(listed) => Some(listed),
+            AddressRequest::Auto => None,
+        };
+        for address in found {
+            if listed.is_some_and(|listed| !listed.contains(address)) {
+                continue;
+            }
+            match self.free_for(&workload.name, *address) {
+                Ok(()) => accepted.push(*address),
+                Err(error) => problems.push(format!("{error}, so this workload can't have it")),
+            }
+        }
+        for address in listed.into_iter().flatten().filter(|listed| !found.contains(listed)) {
+            let interface = &workload.interface;
+            problems.push(format!("{interface}, which was there before, doesn't have {address}"));
+        }
+        (accepted, problems)
+    }
+
+    /// Whether map `endpoints` takes this many addresses more.
+    fn check_room(&self, addresses: usize) -> Result<()> {
+        let with_rows = self.endpoints.values().filter(|endpoint| endpoint.interface.is_some());
+        let used: usize = with_rows.map(|endpoint| endpoint.addresses.len()).sum();
+        match used + addresses > self.capacity {
+            true => Err(Error::EndpointsFull { capacity: self.capacity, used }),
+            false => Ok(()),
+        }
+    }
+
     async fn attach(
-        &self,
+        &mut self,
         workload: &Workload,
         id: u32,
-        located: &crate::place::Located,
+        located: &Located,
         programs: &Programs,
     ) -> Result<Endpoint> {
-        let key = key(&workload.name);
+        let (name, key) = (&workload.name, key(&workload.name));
         let mut endpoint = Endpoint::unready(workload, id, State::Ready, String::new());
         if let Some(namespace) = &located.namespace {
-            let lease = self.leases.get(&workload.name);
-            let spec = Spec {
+            let mut spec = Spec {
                 namespace: namespace.clone(),
                 interface: workload.interface.clone(),
-                host_name: host_name(&workload.name.to_string()),
-                addresses: lease.map(|lease| lease.addresses.clone()).unwrap_or_default(),
+                host_name: key.clone(),
+                addresses: Vec::new(),
                 mtu: MTU,
             };
+            spec.addresses = match &workload.addresses {
+                AddressRequest::Fixed(addresses) => addresses.clone(),
+                AddressRequest::Auto => match endpoint_link::find(&self.node, &spec).await? {
+                    // Has its own, and none of the pools'.
+                    Some(there) if there.origin == Origin::Adopted => Vec::new(),
+                    _ => self.allocate(name)?,
+                },
+            };
+            self.check_room(spec.addresses.len())?;
             let attach = |ifindex| programs.attach_interface(&key, ifindex);
             let attached = endpoint_link::ensure(&self.node, &spec, attach).await?;
             for change in &attached.changes {
-                tracing::info!(workload = %workload.name, "{change}");
+                tracing::info!(workload = %name, "{change}");
             }
             endpoint.addresses = attached.addresses.clone();
+            if attached.origin == Origin::Adopted {
+                let (accepted, problems) = self.accept(workload, &attached.addresses);
+                self.check_room(accepted.len())?;
+                if workload.addresses == AddressRequest::Auto {
+                    self.hold(name, accepted.clone());
+                }
+                endpoint.addresses = accepted;
+                if !problems.is_empty() {
+                    endpoint.state = State::Failed;
+                    endpoint.message = problems.join("; ");
+                }
+            }
             endpoint.namespace = Some(namespace.identity());
             endpoint.interface = Some(attached);
         } else {
+            self.hold(name, Vec::new());
             endpoint.message = "runs in the node's own network: no policy is enforced".to_owned();
         }
         if let Some(cgroup) = &located.cgroup {
@@ -375,7 +487,7 @@ impl Endpoints {
             endpoint.cgroup_id = cgroup_id(cgroup);
             programs.attach_cgroup(&key, cgroup)?;
             endpoint.cgroup = Some(cgroup.clone());
-        } else {
+        } else if endpoint.state == State::Ready {
             endpoint.message =
                 "no cgroup: services are translated in packets, processes are not known".to_owned();
         }

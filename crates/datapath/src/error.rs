@@ -1,6 +1,8 @@
 //! What keeps the datapath from starting. What goes wrong later belongs to an object and is a
 //! [`Problem`](crate::Problem).
 
+use crate::pool::PoolError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -12,6 +14,13 @@ pub enum Error {
     OtherLayout(bpf_kernel::Error),
     #[error(transparent)]
     Host(#[from] host::Error),
+    #[error(transparent)]
+    Address(#[from] PoolError),
+    #[error(
+        "the node has no room for more endpoints: its map `endpoints` takes {capacity} addresses, \
+         {used} are in it; take workloads away"
+    )]
+    EndpointsFull { capacity: usize, used: usize },
     #[error(
         "the pinned maps under {bpffs} are of ABI {found}, this skepd needs {}: start it once with \
          --replace-maps (connections through services begin anew), or run the version that made \
@@ -30,4 +39,4 @@ impl From<bpf_kernel::Error> for Error {
     }
 }
 
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -25,6 +25,8 @@ pub enum PoolError {
     Exhausted { block: IpNet, size: u128 },
     #[error("{address} is taken by workload {holder}")]
     Taken { address: IpAddr, holder: ObjectName },
+    #[error("{address} is the node's own address")]
+    NodesOwn { address: IpAddr },
 }
 
 impl Pool {
@@ -69,9 +71,11 @@ impl Pool {
         }
     }
 
-    /// Takes back whatever `holder` has.
-    pub fn release(&mut self, holder: &ObjectName) {
-        self.holders.retain(|_, other| other != holder);
+    /// Takes the address back, if it is `holder`'s.
+    pub fn release(&mut self, address: IpAddr, holder: &ObjectName) {
+        if self.holders.get(&address) == Some(holder) {
+            self.holders.remove(&address);
+        }
     }
 
     fn nth(&self, index: u128) -> IpAddr {
@@ -96,7 +100,9 @@ mod tests {
         assert_eq!(given.len(), 6);
         assert_eq!(given[0], "10.0.0.1".parse::<IpAddr>().unwrap());
         assert!(pool.allocate(&ObjectName::new("x", "late")).is_err());
-        pool.release(&ObjectName::new("x", "3"));
+        pool.release("10.0.0.4".parse().unwrap(), &ObjectName::new("x", "2"));
+        assert!(pool.allocate(&ObjectName::new("x", "late")).is_err(), "it is another's");
+        pool.release("10.0.0.4".parse().unwrap(), &ObjectName::new("x", "3"));
         assert_eq!(
             pool.allocate(&ObjectName::new("x", "late")).unwrap(),
             "10.0.0.4".parse::<IpAddr>().unwrap()

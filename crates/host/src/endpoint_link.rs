@@ -112,6 +112,9 @@ pub async fn ensure<E: From<Error>>(
 
 /// Finds how an existing interface is attached, changing nothing; `None` if it isn't there.
 pub async fn find(node: &Netlink, spec: &Spec) -> Result<Option<Attached>> {
+    if spec.namespace == *node.namespace() {
+        return Err(Error::NodeNamespace { path: spec.namespace.path().to_owned() });
+    }
     let workload = Netlink::connect(&spec.namespace)?;
     let Some(inside) = workload.link_named(&spec.interface).await? else { return Ok(None) };
     let (inside, ours) = node.host_side_of_link(&workload, inside).await?;
@@ -319,10 +322,12 @@ fn gateways(addresses: &[IpAddr]) -> Vec<IpAddr> {
 }
 
 fn host_settings(name: &str, v6: bool) -> Vec<sysctl::Setting<'static>> {
-    // Loose: answers to what the workload sends may leave by another interface. The kernel takes
-    // the larger of this and the setting for all interfaces, so 2 holds where an administrator
-    // chose 1 (strict).
-    let mut settings = vec![(format!("ipv4/conf/{name}/rp_filter"), "2")];
+    // Off: an answer comes in here with the address of the service that was asked, and on an
+    // interface without an address of its own the kernel drops that even in the loose mode
+    // (net/ipv4/fib_frontend.c, __fib_validate_source, Linux 6.18). The programs check sources
+    // themselves. The kernel takes the larger of this and the setting for all interfaces; packets
+    // with the workload's own address pass either way.
+    let mut settings = vec![(format!("ipv4/conf/{name}/rp_filter"), "0")];
     if v6 {
         let v6 = |setting: &str| format!("ipv6/conf/{name}/{setting}");
         settings.extend([
