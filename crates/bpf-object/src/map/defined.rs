@@ -39,7 +39,8 @@ pub fn defined(
         };
         let mut map = Map::new(symbol.name, Origin::Types);
         let values = define(btf, *kind, &mut map, true).map_err(|member| fail(&member))?;
-        let size = btf.size(*kind).unwrap_or(0);
+        // A list of initial values has no length in the type.
+        let size = btf.size(*kind).unwrap_or(0).max(symbol.size);
         maps.push(Defined { offset: symbol.value, size, values, map });
     }
     maps.sort_by_key(|defined| defined.offset);
