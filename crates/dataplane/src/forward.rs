@@ -64,11 +64,21 @@ impl Outcome {
     const DROP: Outcome = Outcome(2);
     const REDIRECT: u64 = 3;
     const REFUSE: u64 = 4;
+    /// Not the end of the way: what is to be done next.
+    const DELIVER: Outcome = Outcome(5);
+    const DELIVER_TRANSLATED: Outcome = Outcome(6);
+    const CREATE: Outcome = Outcome(7);
+    const CREATE_TRANSLATED: Outcome = Outcome(8);
     const SHIFT: u32 = 8;
 
     #[inline(always)]
     const fn redirect(ifindex: u32) -> Self {
         Outcome(Self::REDIRECT | (ifindex as u64) << Self::SHIFT)
+    }
+
+    #[inline(always)]
+    const fn is(self, other: Outcome) -> bool {
+        self.0 == other.0
     }
 
     #[inline(always)]
@@ -264,7 +274,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     fn sent_by_endpoint(&mut self) -> Outcome {
         let env = self.env;
         self.from_high = flow::canonical(&self.scratch.parsed.tuple, &mut self.scratch.key);
-        if let Some(entry) = env.connection(&self.scratch.key)
+        let next = if let Some(entry) = env.connection(&self.scratch.key)
             && self.is_live(&entry)
         {
             let is_reply = entry.is_reply(self.from_high);
@@ -279,9 +289,21 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             if !self.follow(&entry, is_reply) {
                 return Outcome::DROP;
             }
-            return self.deliver(translated);
+            if translated { Outcome::DELIVER_TRANSLATED } else { Outcome::DELIVER }
+        } else {
+            self.unknown()
+        };
+        // Here and not in `unknown`, whose stack would be in use meanwhile.
+        let translated =
+            next.is(Outcome::DELIVER_TRANSLATED) || next.is(Outcome::CREATE_TRANSLATED);
+        if next.is(Outcome::CREATE) || next.is(Outcome::CREATE_TRANSLATED) {
+            if !self.create(translated) {
+                return Outcome::DROP;
+            }
+        } else if !next.is(Outcome::DELIVER) && !translated {
+            return next;
         }
-        self.unknown()
+        self.deliver(translated)
     }
 
     #[inline(always)]
@@ -368,10 +390,11 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             || !entry.opens_anew(parsed.tcp, entry.is_reply(self.from_high))
     }
 
-    /// The first packet of a flow, or any packet to a service.
+    /// The first packet of a flow, or any packet to a service: what is to be done with it.
     #[inline(never)]
     fn unknown(&mut self) -> Outcome {
         let env = self.env;
+        let mut has_backend = false;
         if let Some(flow) = env.service_flow(&self.scratch.parsed.tuple) {
             self.translate_to(flow.address, flow.port);
             if let Some(entry) = self.flow_of_service()
@@ -379,36 +402,45 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
                     || self.scratch.parsed.is_error
                     || env.backend(flow.backend).is_some())
             {
+                if self.now.saturating_sub(flow.last_seen_ns) > translation::REFRESH_NS {
+                    self.scratch.service_flow = ServiceFlow { last_seen_ns: self.now, ..*flow };
+                    self.remember_backend();
+                }
                 return self.go_on(&entry);
+            }
+            if self.is_open(&flow) {
+                self.scratch.service_flow = *flow;
+                has_backend = true;
             }
         }
         if self.scratch.parsed.is_error {
             return Outcome::refuse(DropReason::UnrelatedError);
         }
         self.scratch.entry = Entry::empty();
-        let translated = match self.choose_backend() {
-            Chosen::NotAService => false,
-            Chosen::Backend => true,
-            Chosen::NoBackend => return Outcome::refuse(DropReason::NoBackend),
-        };
-        if translated {
-            if let Some(entry) = self.flow_of_service() {
-                self.remember_backend();
-                return self.go_on(&entry);
-            }
-            if let Some(entry) = env.connection(&self.scratch.key)
-                && self.is_live(&entry)
-            {
-                return Outcome::refuse(DropReason::TranslationClash);
-            }
-            self.remember_backend();
+        if has_backend {
+            self.use_backend();
         } else {
-            self.from_high = flow::canonical(&self.scratch.parsed.tuple, &mut self.scratch.key);
+            match self.choose_backend() {
+                Chosen::Backend => {}
+                Chosen::NoBackend => return Outcome::refuse(DropReason::NoBackend),
+                Chosen::NotAService => {
+                    let tuple = &self.scratch.parsed.tuple;
+                    self.from_high = flow::canonical(tuple, &mut self.scratch.key);
+                    return Outcome::CREATE;
+                }
+            }
         }
-        if !self.create(translated) {
-            return Outcome::DROP;
+        if let Some(entry) = self.flow_of_service() {
+            self.remember_backend();
+            return self.go_on(&entry);
         }
-        self.deliver(translated)
+        if let Some(entry) = env.connection(&self.scratch.key)
+            && self.is_live(&entry)
+        {
+            return Outcome::refuse(DropReason::TranslationClash);
+        }
+        self.remember_backend();
+        Outcome::CREATE_TRANSLATED
     }
 
     /// The next packet of a flow to a service.
@@ -417,7 +449,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         if !self.follow(entry, false) {
             return Outcome::DROP;
         }
-        self.deliver(true)
+        Outcome::DELIVER_TRANSLATED
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! Packets to services, and back.
 
-use super::{Chosen, Way};
+use super::{Chosen, Scratch, Way};
 use crate::conntrack::Entry;
 use crate::env::Env;
 use crate::flow::{self, Tuple};
@@ -9,6 +9,11 @@ use crate::{rewrite, service};
 use abi::conntrack::{ServiceFlow, conn_flags};
 use abi::service::{HAIRPIN_V4, HAIRPIN_V6, ServiceKey};
 use abi::{Address, Port, metrics};
+use wire::ip::protocol;
+use wire::transport::tcp_flags;
+
+/// How old the time in a service's flow may be while the flow goes on: not every packet writes it.
+pub(super) const REFRESH_NS: u64 = 60_000_000_000;
 
 impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     /// The live entry of the translated tuple, if it belongs to the service in the packet's tuple.
@@ -35,11 +40,6 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         let Some(choice) = service::choose(self.env, &found, flow::hash(tuple)) else {
             return Chosen::NoBackend;
         };
-        let entry = &self.scratch.entry;
-        entry.vip.set(key.address);
-        entry.vip_port.set(key.port);
-        entry.service.set(found.id);
-        entry.backend.set(choice.backend);
         self.scratch.service_flow = ServiceFlow {
             last_seen_ns: self.now,
             backend: choice.backend,
@@ -48,10 +48,35 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             port: choice.port,
             zero: [0; 6],
         };
-        if self.translate_to(choice.address, choice.port) {
+        self.use_backend();
+        Chosen::Backend
+    }
+
+    /// Writes the translated tuple for the backend in `service_flow`, and what the new entry says.
+    #[inline(always)]
+    pub(super) fn use_backend(&mut self) {
+        let Scratch { parsed, entry, service_flow: flow, .. } = &mut *self.scratch;
+        entry.vip.set(parsed.tuple.destination);
+        entry.vip_port.set(parsed.tuple.destination_port);
+        entry.service.set(flow.service);
+        entry.backend.set(flow.backend);
+        flow.last_seen_ns = self.now;
+        let (address, port) = (flow.address, flow.port);
+        if self.translate_to(address, port) {
             self.scratch.entry.set(conn_flags::HAIRPIN);
         }
-        Chosen::Backend
+    }
+
+    /// True if the packet in hand, of whose connection there is no entry (any more), can only belong
+    /// to one that `flow`'s backend has: another backend would answer it with a reset.
+    #[inline(always)]
+    pub(super) fn is_open(&self, flow: &ServiceFlow) -> bool {
+        let parsed = &self.scratch.parsed;
+        let idle = self.now.saturating_sub(flow.last_seen_ns);
+        parsed.tuple.protocol == protocol::TCP
+            && !parsed.is_error
+            && parsed.tcp & tcp_flags::SYN == 0
+            && idle <= u64::from(self.state.timeouts.tcp_established) * 1_000_000_000
     }
 
     #[inline(always)]

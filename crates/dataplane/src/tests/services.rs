@@ -226,3 +226,79 @@ fn sctp_is_translated_if_its_port_stays() {
     world.service("10.96.0.2", 80, protocol::SCTP, 0, &[(&b, 81)]);
     world.drops(A, &frame("10.96.0.2", 80), DropReason::RewriteFailed);
 }
+
+/// An open connection keeps its backend although its entry is gone (the table evicts what it can't
+/// hold) and the service would give another by now.
+#[test]
+fn a_connection_whose_entry_was_evicted() {
+    for (name, vip) in [(v4 as fn(u32) -> std::string::String, VIP), (v6, VIP6)] {
+        for flags in [ACK, FIN | ACK, RST] {
+            let mut world = World::new();
+            let (a, b, c) = (name(A), name(B), name(C));
+            let frame = |flags| tcp((&a, 1), (vip, 80), flags);
+            world.service(vip, 80, TCP, 0, &[(&b, 8080)]);
+            world.delivers(A, &frame(SYN), B, &tcp((&a, 1), (&b, 8080), SYN));
+            world.service(vip, 80, TCP, 0, &[(&c, 8080)]);
+            world.env.conntrack.remove(&world.env.conntrack.entries()[0].0);
+            world.delivers(A, &frame(flags), B, &tcp((&a, 1), (&b, 8080), flags));
+            if flags & RST == 0 {
+                let event = world.last().unwrap();
+                assert_eq!((event.vip, event.vip_port.number()), (address(vip), 80));
+                assert_eq!((event.service, event.backend), (70, 100));
+                let reply = tcp((&b, 8080), (&a, 1), ACK);
+                world.delivers(B, &reply, A, &tcp((vip, 80), (&a, 1), ACK));
+            }
+            // Another connection is balanced anew.
+            world.env.conntrack.entries().iter().for_each(|(key, _)| {
+                world.env.conntrack.remove(key);
+            });
+            world.delivers(A, &frame(SYN), C, &tcp((&a, 1), (&c, 8080), SYN));
+        }
+    }
+}
+
+#[test]
+fn a_connection_is_remembered_as_long_as_it_is_used() {
+    let (a, b, c) = (v4(A), v4(B), v4(C));
+    let timeout = u64::from(abi::state::Timeouts::DEFAULT.tcp_established);
+    for (used, backend) in [(true, (B, &b)), (false, (C, &c))] {
+        let mut world = World::new();
+        world.service(VIP, 80, TCP, 0, &[(&b, 80)]);
+        let frame = |flags| tcp((&a, 1), (VIP, 80), flags);
+        world.delivers(A, &frame(SYN), B, &tcp((&a, 1), (&b, 80), SYN));
+        world.delivers(
+            B,
+            &tcp((&b, 80), (&a, 1), SYN | ACK),
+            A,
+            &tcp((VIP, 80), (&a, 1), SYN | ACK),
+        );
+        world.delivers(A, &frame(ACK), B, &tcp((&a, 1), (&b, 80), ACK));
+        world.wait(timeout - 10);
+        if used {
+            world.delivers(A, &frame(ACK), B, &tcp((&a, 1), (&b, 80), ACK));
+        }
+        world.wait(20);
+        world.service(VIP, 80, TCP, 0, &[(&c, 80)]);
+        world.env.conntrack.remove(&world.env.conntrack.entries()[0].0);
+        world.delivers(A, &frame(ACK), backend.0, &tcp((&a, 1), (backend.1, 80), ACK));
+    }
+}
+
+/// What is kept is the backend, not the verdict.
+#[test]
+fn a_kept_backend_is_asked_about_again() {
+    let mut world = World::new();
+    let (a, b) = (v4(A), v4(B));
+    world.service(VIP, 80, TCP, 0, &[(&b, 80)]);
+    world.delivers(A, &tcp((&a, 1), (VIP, 80), SYN), B, &tcp((&a, 1), (&b, 80), SYN));
+    world.env.conntrack.remove(&world.env.conntrack.entries()[0].0);
+    world.restrict(B, 500, UNRESTRICTED);
+    world.drops(A, &tcp((&a, 1), (VIP, 80), ACK), DropReason::PolicyDefault);
+    // Nor does it take the tuple from a flow that has it.
+    let mut world = World::new();
+    world.service(VIP, 80, TCP, 0, &[(&b, 80)]);
+    world.delivers(A, &tcp((&a, 1), (VIP, 80), SYN), B, &tcp((&a, 1), (&b, 80), SYN));
+    world.env.conntrack.remove(&world.env.conntrack.entries()[0].0);
+    world.delivers(A, &tcp((&a, 1), (&b, 80), SYN), B, &tcp((&a, 1), (&b, 80), SYN));
+    world.drops(A, &tcp((&a, 1), (VIP, 80), ACK), DropReason::TranslationClash);
+}
