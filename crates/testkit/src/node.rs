@@ -33,6 +33,7 @@ pub struct Node {
     name: String,
     place: Place,
     binaries: Binaries,
+    arguments: Vec<String>,
     daemon: Option<Daemon>,
     kept: bool,
 }
@@ -62,6 +63,14 @@ impl Node {
     /// A node of this process without an agent, until [`start_agent`](Self::start_agent).
     pub fn prepare(binaries: &Binaries) -> Result<Self> {
         Self::prepare_named(&next_name(), binaries)
+    }
+
+    /// A node whose agent gets more arguments at every start.
+    pub fn start_with(binaries: &Binaries, arguments: &[&str]) -> Result<Self> {
+        let mut node = Self::prepare(binaries)?;
+        node.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        node.start_agent()?;
+        Ok(node)
     }
 
     fn prepare_named(name: &str, binaries: &Binaries) -> Result<Self> {
@@ -97,6 +106,7 @@ impl Node {
             name: name.to_owned(),
             place: Place { netns, cgroup: host },
             binaries: binaries.clone(),
+            arguments: Vec::new(),
             daemon: None,
             kept: false,
         })

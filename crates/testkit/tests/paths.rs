@@ -49,10 +49,25 @@ fn on_node(addresses: [IpAddr; 2], transport: Transport, port: u16) -> [Target; 
 fn policy_holds_for_both_families() {
     require_root!();
     require_kernel!(Feature::Ipv6);
-    let node = node();
+    policy_holds(&node());
+}
+
+/// Packets that pass through the host's stack, as on kernels that can't hand them over directly.
+#[test]
+fn the_way_through_the_host_is_the_same() {
+    require_root!();
+    require_kernel!(Feature::Ipv6);
+    let node = Node::start_with(Binaries::built().unwrap(), &["--no-redirect"]).unwrap();
+    policy_holds(&node);
+    let status = node.skep().json(&["status"]).unwrap();
+    assert_eq!(status["traffic"]["redirected_packets"].as_u64().unwrap_or(0), 0, "{status}");
+    services_and_fragments(&node);
+}
+
+fn policy_holds(node: &Node) {
     let ports = [80, 81];
     let plans = [plan("client", &ports), plan("web", &ports), plan("other", &ports)];
-    let [mut client, mut web, mut other] = Pod::apply(&node, plans).unwrap();
+    let [mut client, mut web, mut other] = Pod::apply(node, plans).unwrap();
     for pod in [&mut client, &mut other] {
         answered(&mut pod.probe, &web.tcp(80), "shop/web");
         answered(&mut pod.probe, &web.udp(81), "shop/web");
@@ -140,9 +155,13 @@ fn hairpin() {
 fn fragments_share_the_verdict() {
     require_root!();
     require_kernel!(Feature::Ipv6);
-    let node = node();
-    let plans = [bare("client", &[]), plan("web", &[80, 81])];
-    let [mut client, web] = Pod::apply(&node, plans).unwrap();
+    services_and_fragments(&node());
+}
+
+fn services_and_fragments(node: &Node) {
+    let of = |plan| Plan { namespace: "large", ..plan };
+    let plans = [of(bare("client", &[])), of(plan("web", &[80, 81]))];
+    let [mut client, web] = Pod::apply(node, plans).unwrap();
     let addresses: [IpAddr; 2] = ["10.96.0.10".parse().unwrap(), "fd00:96::10".parse().unwrap()];
     let ports = [("udp", "UDP", 53, 80)];
     let web_label = labels([("app", "web")]);
@@ -152,16 +171,16 @@ fn fragments_share_the_verdict() {
     });
     node.skep()
         .apply(&[
-            service(("shop", "web"), &web_label, &addresses, &ports),
-            network_policy(("shop", "web"), only_80),
+            service(("large", "web"), &web_label, &addresses, &ports),
+            network_policy(("large", "web"), only_80),
         ])
         .unwrap();
     let large =
         |targets: [Target; 2]| targets.map(|target| Target { extra_bytes: 4_000, ..target });
-    answered(&mut client.probe, &large(web.udp(80)), "shop/web");
+    answered(&mut client.probe, &large(web.udp(80)), "large/web");
     silent(&mut client.probe, &large(web.udp(81)));
     let through_service = on_node(addresses, Transport::Udp, 53);
-    answered(&mut client.probe, &large(through_service), "shop/web");
+    answered(&mut client.probe, &large(through_service), "large/web");
 }
 
 /// The backend says that nobody serves the port; the client must hear it of the service's address

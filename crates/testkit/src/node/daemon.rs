@@ -39,6 +39,7 @@ impl Daemon {
             .arg(node.bpffs())
             .args(["--pool-v4", POOL_V4, "--pool-v6", POOL_V6])
             .args(["--node-name", &node.name])
+            .args(&node.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
