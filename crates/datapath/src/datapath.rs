@@ -62,6 +62,19 @@ pub struct MapFill {
     pub capacity: u32,
 }
 
+/// Where a program is, and how often it was found to be gone.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgramUse<'a> {
+    pub name: &'a str,
+    /// Otherwise on cgroups.
+    pub on_interface: bool,
+    /// Places that have it, and that should have it.
+    pub attached: u32,
+    pub wanted: u32,
+    /// Somebody else took it away, and it was put back.
+    pub taken_away: u64,
+}
+
 #[derive(Debug)]
 pub struct Datapath {
     config: Config,
@@ -386,7 +399,8 @@ impl Datapath {
     }
 
     /// Workloads to be prepared again: not ready, or somewhere else than before.
-    pub fn stale_workloads(&self) -> BTreeSet<ObjectRef> {
+    pub fn stale_workloads(&mut self) -> BTreeSet<ObjectRef> {
+        self.endpoints.check_programs(&self.programs);
         let names = self.endpoints.stale().into_iter();
         names.map(|name| ObjectRef { kind: Kind::Workload, name }).collect()
     }
@@ -422,6 +436,34 @@ impl Datapath {
 
     pub fn programs(&self) -> &Programs {
         &self.programs
+    }
+
+    /// Where the programs are now; asks the kernel about every endpoint.
+    pub fn program_uses(&self) -> Vec<ProgramUse<'_>> {
+        let count = |wanted: fn(&Endpoint) -> bool| {
+            self.endpoints.iter().filter(|endpoint| wanted(endpoint)).count() as u32
+        };
+        let interfaces =
+            (count(|endpoint| endpoint.interface.is_some()), count(Endpoint::wants_interface));
+        let cgroups = (count(|endpoint| endpoint.cgroup.is_some()), count(Endpoint::wants_cgroup));
+        let mut missing: BTreeMap<&str, u32> = BTreeMap::new();
+        for endpoint in self.endpoints.iter() {
+            for program in endpoint.missing_programs(&self.programs) {
+                *missing.entry(program).or_default() += 1;
+            }
+        }
+        let uses = self.programs.all().map(|program| {
+            let on_interface = program.name().ends_with("_endpoint");
+            let (put, wanted) = if on_interface { interfaces } else { cgroups };
+            ProgramUse {
+                name: program.name(),
+                on_interface,
+                attached: put - missing.get(program.name()).copied().unwrap_or(0),
+                wanted,
+                taken_away: self.endpoints.taken_away(program.name()),
+            }
+        });
+        uses.collect()
     }
 
     pub fn cgroup_root(&self) -> &std::path::Path {

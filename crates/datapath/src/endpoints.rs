@@ -15,11 +15,15 @@ use ipnet::IpNet;
 use model::{AddressRequest, ObjectName, Place, Workload};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// MTU of interfaces that Skep makes.
 const MTU: u32 = 1500;
+
+/// After how many looks the programs of all endpoints have been looked at.
+const ROUNDS: usize = 8;
 
 /// What outlives a restart of the agent: an endpoint's number and addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +72,10 @@ pub struct Endpoints {
     /// What an earlier agent left in the kernel, of workloads that have not been looked at yet.
     left: BTreeMap<ObjectName, Vec<(IpAddr, Row)>>,
     host_addresses: BTreeSet<IpAddr>,
+    /// Whose programs were looked at last.
+    checked: Option<ObjectName>,
+    /// How often programs were found taken away, by name.
+    taken_away: BTreeMap<String, u64>,
     /// Addresses that map `endpoints` has room for.
     capacity: usize,
 }
@@ -113,6 +121,8 @@ impl Endpoints {
             endpoints: BTreeMap::new(),
             left,
             host_addresses: BTreeSet::new(),
+            checked: None,
+            taken_away: BTreeMap::new(),
             capacity,
         })
     }
@@ -298,6 +308,32 @@ impl Endpoints {
                 }
         });
         stale.map(|endpoint| endpoint.workload.name.clone()).collect()
+    }
+
+    /// Looks whether programs are still where they were put, at some endpoints each time: all have
+    /// been looked at after [`ROUNDS`] calls. Those that lack some are stale then.
+    pub fn check_programs(&mut self, programs: &Programs) {
+        let some = self.endpoints.len().div_ceil(ROUNDS);
+        let from = self.checked.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
+        for (name, endpoint) in self.endpoints.range_mut((from, Bound::Unbounded)).take(some) {
+            let missing = endpoint.missing_programs(programs);
+            if !missing.is_empty() {
+                tracing::warn!(workload = %name, ?missing, "programs were taken away");
+                endpoint.state = State::Failed;
+                endpoint.message = format!("programs were taken away: {}", missing.join(", "));
+            }
+            for program in missing {
+                *self.taken_away.entry(program.to_owned()).or_default() += 1;
+            }
+            last = Some(name.clone());
+        }
+        self.checked = last;
+    }
+
+    /// How often the program was found taken away.
+    pub fn taken_away(&self, program: &str) -> u64 {
+        self.taken_away.get(program).copied().unwrap_or(0)
     }
 
     /// Removes interfaces and links that an earlier agent made for workloads that are no more.
@@ -540,6 +576,31 @@ impl Endpoint {
             namespace: None,
             taken_over: false,
         }
+    }
+
+    /// The programs that aren't where they were put.
+    pub(crate) fn missing_programs<'a>(&self, programs: &'a Programs) -> Vec<&'a str> {
+        let key = key(&self.workload.name);
+        let mut missing = match &self.interface {
+            Some(interface) => programs.missing_on_interface(&key, interface.host_index),
+            None => Vec::new(),
+        };
+        if let Some(cgroup) = &self.cgroup {
+            missing.extend(programs.missing_on_cgroup(&key, cgroup));
+        }
+        missing
+    }
+
+    /// Whether programs belong on an interface of it.
+    pub(crate) fn wants_interface(&self) -> bool {
+        let place = matches!(self.workload.place, Place::Netns { .. } | Place::Container { .. });
+        self.interface.is_some() || (place && self.state != State::Ready)
+    }
+
+    /// Whether programs belong on a cgroup of it.
+    pub(crate) fn wants_cgroup(&self) -> bool {
+        let place = !matches!(self.workload.place, Place::Netns { cgroup: None, .. });
+        self.cgroup.is_some() || (place && self.state != State::Ready)
     }
 
     /// How its programs are attached, as users know it.

@@ -28,7 +28,7 @@ mod tables;
 pub use config::Config;
 pub use conntrack::Collected;
 pub use counters::Counters;
-pub use datapath::{Datapath, Kept, MapFill, Prepared, Problem};
+pub use datapath::{Datapath, Kept, MapFill, Prepared, Problem, ProgramUse};
 pub use endpoints::{Endpoint, Lease, State};
 pub use error::{Error, Result};
 pub use processes::{Process, Processes};

@@ -4,6 +4,7 @@ use crate::{Config, Result};
 use abi::maps;
 use bpf_kernel::attach::{self, Attached, Direction, InterfaceHook};
 use bpf_kernel::{KernelOffsets, Loader, Program};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const FROM_ENDPOINT: &str = "from_endpoint";
@@ -30,6 +31,8 @@ pub struct Programs {
     from_endpoint: Program,
     to_endpoint: Program,
     socket: Vec<Program>,
+    /// Numbers of the programs by name: what has to be on interfaces and cgroups.
+    ids: BTreeMap<String, u32>,
 }
 
 impl Programs {
@@ -54,13 +57,19 @@ impl Programs {
         let program = |object: &mut bpf_kernel::Object, name: &str| {
             keep_or_pin(object.take_program(name)?, &pins.join(name), config.replace_maps)
         };
-        Ok(Programs {
+        let mut programs = Programs {
             hook,
             links: config.bpffs.join("links"),
             from_endpoint: program(&mut endpoint, FROM_ENDPOINT)?,
             to_endpoint: program(&mut endpoint, TO_ENDPOINT)?,
             socket: SOCKET.iter().map(|name| program(&mut sock, name)).collect::<Result<_>>()?,
-        })
+            ids: BTreeMap::new(),
+        };
+        programs.ids = programs
+            .all()
+            .map(|program| Ok((program.name().to_owned(), program.info()?.id)))
+            .collect::<Result<_>>()?;
+        Ok(programs)
     }
 
     pub fn hook(&self) -> InterfaceHook {
@@ -85,6 +94,37 @@ impl Programs {
             note(done, program, key);
         }
         Ok(())
+    }
+
+    /// The programs that are not on the interface, where they have been put.
+    pub fn missing_on_interface(&self, key: &str, ifindex: u32) -> Vec<&str> {
+        let both =
+            [(&self.to_endpoint, Direction::Egress), (&self.from_endpoint, Direction::Ingress)];
+        let missing = both.into_iter().filter(|(program, direction)| {
+            let pin = self.interface_pin(key, *direction);
+            let there = attach::interface_program(self.hook, ifindex, *direction, &pin);
+            !self.is_this(program, there)
+        });
+        missing.map(|(program, _)| program.name()).collect()
+    }
+
+    /// The programs that are not on the cgroup, where they have been put.
+    pub fn missing_on_cgroup(&self, key: &str, cgroup: &Path) -> Vec<&str> {
+        let missing = self.socket.iter().filter(|program| {
+            let pin = self.links.join(format!("{key}-{}", program.name()));
+            !self.is_this(program, attach::cgroup_program(&pin, cgroup))
+        });
+        missing.map(Program::name).collect()
+    }
+
+    fn is_this(&self, program: &Program, there: Result<Option<u32>, bpf_kernel::Error>) -> bool {
+        match there {
+            Ok(there) => there.is_some() && there == self.ids.get(program.name()).copied(),
+            Err(error) => {
+                tracing::warn!(program = program.name(), %error, "cannot see whether it is attached");
+                false
+            }
+        }
     }
 
     pub fn detach_interface(&self, key: &str, ifindex: u32) -> Result<()> {

@@ -172,29 +172,19 @@ fn feature((feature, available): (bpf_kernel::probe::Feature, bool)) -> v1::Feat
 }
 
 fn programs(node: &Node) -> Vec<v1::ProgramStatus> {
-    let endpoints = || node.datapath.endpoints();
-    let interfaces = endpoints().filter(|endpoint| endpoint.interface.is_some()).count() as u32;
-    let cgroups = endpoints().filter(|endpoint| endpoint.cgroup.is_some()).count() as u32;
-    let wanted = endpoints().count() as u32;
     let hook = node.datapath.programs().hook().to_string();
-    node.datapath
-        .programs()
-        .all()
-        .map(|program| {
-            let on_interface = program.name().ends_with("_endpoint");
-            let (attachment, attached) = match on_interface {
-                true => (hook.clone(), interfaces),
-                false => ("cgroup".to_owned(), cgroups),
-            };
-            v1::ProgramStatus {
-                name: program.name().to_owned(),
-                attachment,
-                attached,
-                wanted: if on_interface { wanted } else { attached },
-                message: String::new(),
-            }
-        })
-        .collect()
+    let uses = node.datapath.program_uses().into_iter().map(|program| v1::ProgramStatus {
+        name: program.name.to_owned(),
+        attachment: if program.on_interface { hook.clone() } else { "cgroup".to_owned() },
+        attached: program.attached,
+        wanted: program.wanted,
+        message: match program.taken_away {
+            0 => String::new(),
+            1 => "taken away once by somebody else".to_owned(),
+            times => format!("taken away {times} times by somebody else"),
+        },
+    });
+    uses.collect()
 }
 
 fn sources(node: &Node, facts: &Facts) -> Vec<v1::Source> {
