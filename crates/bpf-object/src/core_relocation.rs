@@ -165,18 +165,19 @@ fn field(kind: CoreKind, btf: &Btf, path: &Path) -> Result<Value, CoreError> {
     let (id, resolved) = btf.resolve(member.kind).ok_or_else(lost)?;
     let is_bit_field = member.bits != 0;
     let (mut bytes, mut byte) = (size(id)?, path.bit_offset / 8);
-    let mut bits = bytes.saturating_mul(8);
+    let bits = if is_bit_field { member.bits.into() } else { bytes.saturating_mul(8) };
+    let end = path.bit_offset.checked_add(bits).ok_or_else(lost)?;
     if is_bit_field {
         // The smallest aligned word that holds all of its bits.
-        bits = member.bits.into();
-        let aligned = |bytes: u64| (path.bit_offset / 8).checked_div(bytes).map(|n| n * bytes);
-        byte = aligned(bytes).ok_or_else(lost)?;
-        while path.bit_offset + bits - byte * 8 > bytes * 8 {
-            if bytes >= 8 {
-                return Err(CoreError::WideBitField);
+        while bytes != 0 {
+            byte = path.bit_offset / 8 / bytes * bytes;
+            if end - byte * 8 <= bytes.saturating_mul(8) {
+                break;
             }
             bytes *= 2;
-            byte = aligned(bytes).ok_or_else(lost)?;
+        }
+        if !matches!(bytes, 1..=8) {
+            return Err(CoreError::WideBitField);
         }
     }
     let checked = !is_bit_field;
@@ -192,9 +193,7 @@ fn field(kind: CoreKind, btf: &Btf, path: &Path) -> Result<Value, CoreError> {
             Kind::Enum64(list) => list.signed,
             _ => false,
         })),
-        CoreKind::FieldShiftLeft => {
-            unchecked(64u64.wrapping_sub(path.bit_offset + bits - byte * 8))
-        }
+        CoreKind::FieldShiftLeft => unchecked(64u64.wrapping_sub(end - byte * 8)),
         _ => plain(64u64.wrapping_sub(bits)),
     })
 }

@@ -232,7 +232,7 @@ impl Linker<'_> {
         let places = &self.object.places;
         if slot.is_local_call() {
             // Against a section the instruction holds the distance, against a function -1.
-            let offset = value as i64 + (i64::from(slot.imm) + 1) * 8;
+            let offset = value.cast_signed().wrapping_add((i64::from(slot.imm) + 1) * 8);
             return self.call(function, at, start, section, offset);
         }
         if !slot.is_wide() || at + 1 >= function.slots.len() {

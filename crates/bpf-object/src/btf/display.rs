@@ -6,18 +6,21 @@ impl Btf {
     /// Such as `struct sk_buff *` or `unsigned int[4]`. Not a whole declaration: a struct is shown
     /// by its name.
     pub fn describe(&self, id: TypeId) -> String {
-        self.describe_within(id, 16)
+        // Against types that hold each other.
+        let mut budget = 256;
+        self.describe_within(id, &mut budget)
     }
 
-    fn describe_within(&self, id: TypeId, depth: u32) -> String {
+    fn describe_within(&self, id: TypeId, budget: &mut u32) -> String {
         if id == TypeId::VOID {
             return "void".to_owned();
         }
-        let (Some(kind), Some(depth)) = (self.kind(id), depth.checked_sub(1)) else {
+        let (Some(kind), Some(left)) = (self.kind(id), budget.checked_sub(1)) else {
             return "?".to_owned();
         };
+        *budget = left;
         let name = self.name(id);
-        let inner = |id: TypeId| self.describe_within(id, depth);
+        let mut inner = |id: TypeId| self.describe_within(id, budget);
         let tagged = |tag: &str| match name {
             "" => format!("{tag} (anonymous)"),
             name => format!("{tag} {name}"),

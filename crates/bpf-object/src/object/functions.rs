@@ -27,13 +27,16 @@ impl Object {
             }
             let relocations = sorted(&section.relocations);
             let about = about.remove(section.name).unwrap_or_default();
+            // Two symbols may be for one function, but damage must not copy a section without end.
+            let mut room = section.size.saturating_mul(4);
             for (symbol, start, end) in functions(elf, index, section) {
                 let place = (index, start);
                 let bounds =
                     || self.at(index, start, Problem::FunctionBounds(symbol.name.to_owned()));
-                if start % 8 != 0 || end % 8 != 0 || start >= end {
+                if start % 8 != 0 || end % 8 != 0 || start >= end || end - start > room {
                     return Err(bounds());
                 }
+                room -= end - start;
                 let code = usize::try_from(start).ok().zip(usize::try_from(end).ok());
                 let code = code.and_then(|(start, end)| section.data.get(start..end));
                 let slots = Slot::read_all(code.ok_or_else(bounds)?);
