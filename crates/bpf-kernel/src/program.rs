@@ -292,6 +292,23 @@ impl Program {
         })
     }
 
+    /// Numbers of the maps it uses, its constants among them.
+    pub fn map_ids(&self) -> Result<Vec<u32>, Error> {
+        let failed = |source| Error::Link {
+            operation: "read the maps of",
+            target: format!("program `{}`", self.name),
+            source,
+        };
+        let count = kernel_info(self.fd.as_fd()).map_err(failed)?.nr_map_ids;
+        let mut ids = vec![0u32; count as usize];
+        let mut info = KernelProgramInfo::new_zeroed();
+        info.nr_map_ids = count;
+        info.map_ids = sys::address_mut(ids.as_mut_slice());
+        sys::object_info(self.fd.as_fd(), &mut info).map_err(failed)?;
+        ids.truncate(info.nr_map_ids as usize);
+        Ok(ids)
+    }
+
     /// Pins the program at `path`, in the place of what may be pinned there.
     pub fn pin(&self, path: &Path) -> Result<(), Error> {
         pin::replace(self.fd.as_fd(), path)

@@ -148,7 +148,8 @@ pub(crate) fn object_info<I: FromBytes + IntoBytes>(
     let mut attr =
         ObjInfo { bpf_fd: raw(fd), info_len: size_of::<I>() as u32, info: address_mut(info) };
     // SAFETY: the kernel writes at most `info_len` bytes to `info`, whose bytes may take any value
-    // and whose own pointers are null (callers pass zeroed structs).
+    // and whose own pointers are null (callers pass zeroed structs) or lead to a buffer of the
+    // length that `info` says (`Program::map_ids`).
     unsafe { bpf(Command::ObjInfo, &mut attr)? };
     Ok(attr.info_len as usize)
 }

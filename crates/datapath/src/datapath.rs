@@ -9,7 +9,7 @@ use crate::tables::Tables;
 use crate::{Config, Counters, Error, Processes, Result};
 use abi::state::{State as Settings, Timeouts, state_flags};
 use bpf_kernel::probe::{Feature, Features};
-use bpf_kernel::{AsyncRing, Map, Ring};
+use bpf_kernel::{AsyncRing, Map, Ring, Table};
 use model::{Kind, Model, ObjectName, ObjectRef, Origin};
 use policy::{Capacity, Change, Changes, Compiler, EndpointInput, Record};
 use services::WorkloadInput;
@@ -97,14 +97,11 @@ impl Datapath {
     /// Loads or takes over programs and maps, pinned in `config.bpffs`, which has to be on a BPF file
     /// system. Nothing is attached or changed yet.
     pub fn open(config: Config, kept: Kept) -> Result<Self> {
+        check_abi(&config)?;
         let features = Features::probe();
         let programs = Programs::load(&config, features.interface_hook())?;
         let tables = Tables::open(&config.bpffs.join("maps"))?;
         let found = tables.state.get(&0)?.unwrap_or(NO_SETTINGS);
-        if found.abi_version != 0 && found.abi_version != abi::ABI_VERSION && !config.replace_maps {
-            let bpffs = config.bpffs.display().to_string();
-            return Err(Error::OtherAbi { bpffs, found: found.abi_version });
-        }
         let redirect = config.redirect && features.has(Feature::RedirectPeer);
         let settings = Settings {
             abi_version: abi::ABI_VERSION,
@@ -293,6 +290,9 @@ impl Datapath {
         };
         self.settled = done.is_ok();
         self.outstanding = false;
+        if self.settled && self.programs.start_swapping() {
+            self.endpoints.swap_programs(&self.programs);
+        }
         done
     }
 
@@ -516,6 +516,27 @@ impl Datapath {
             fill(abi::maps::BACKENDS, services.backends, tables.backends.map()),
         ]
     }
+}
+
+/// Whether the maps that are pinned are of this version; of another one none is used. Looked at
+/// before anything is pinned in the place of what is there.
+fn check_abi(config: &Config) -> Result<()> {
+    let maps = config.bpffs.join("maps");
+    let Some(state) = Map::open_if_pinned(&maps.join(abi::maps::STATE))? else { return Ok(()) };
+    // If even its layout is another, that is said when the maps are loaded.
+    let Ok(state) = Table::<u32, Settings>::new(state) else { return Ok(()) };
+    let found = state.get(&0)?.map_or(0, |state| state.abi_version);
+    if found == 0 || found == abi::ABI_VERSION {
+        return Ok(());
+    }
+    if !config.replace_maps {
+        return Err(Error::OtherAbi { bpffs: config.bpffs.display().to_string(), found });
+    }
+    tracing::info!(found, wanted = abi::ABI_VERSION, "maps of another version are made anew");
+    for map in std::fs::read_dir(&maps).into_iter().flatten().flatten() {
+        bpf_kernel::unpin(&map.path())?;
+    }
+    Ok(())
 }
 
 /// What a new `state` map holds.

@@ -331,6 +331,25 @@ impl Endpoints {
         self.checked = last;
     }
 
+    /// Puts the programs on everything once more: in the place of those of an earlier agent.
+    pub fn swap_programs(&mut self, programs: &Programs) {
+        for (name, endpoint) in &mut self.endpoints {
+            let key = key(name);
+            let interface = match &endpoint.interface {
+                Some(interface) => programs.attach_interface(&key, interface.host_index),
+                None => Ok(()),
+            };
+            let done = interface.and_then(|()| match &endpoint.cgroup {
+                Some(cgroup) => programs.attach_cgroup(&key, cgroup),
+                None => Ok(()),
+            });
+            if let Err(error) = done {
+                endpoint.state = State::Failed;
+                endpoint.message = error.to_string();
+            }
+        }
+    }
+
     /// How often the program was found taken away.
     pub fn taken_away(&self, program: &str) -> u64 {
         self.taken_away.get(program).copied().unwrap_or(0)
@@ -534,16 +553,18 @@ impl Endpoints {
     async fn leave_behind(&self, before: &Endpoint, after: &Endpoint, programs: &Programs) {
         let key = key(&before.workload.name);
         let mut errors = Vec::new();
+        let now = after.interface.as_ref();
         if let Some(interface) = &before.interface
-            && after.interface.as_ref().map(|now| now.host_index) != Some(interface.host_index)
+            && now.map(|now| now.host_index) != Some(interface.host_index)
         {
-            if after.interface.is_none()
+            // A link by TCX has one pin and so came along; a filter is the interface's.
+            if (now.is_none() || programs.hook() == InterfaceHook::Clsact)
                 && let Err(error) = programs.detach_interface(&key, interface.host_index)
             {
                 errors.push(error.to_string());
             }
             if interface.origin == Origin::Made
-                && after.interface.is_none()
+                && now.map(|now| &now.host_name) != Some(&interface.host_name)
                 && let Err(error) = endpoint_link::remove(&self.node, &interface.host_name).await
             {
                 errors.push(error.to_string());

@@ -33,6 +33,9 @@ pub struct Programs {
     socket: Vec<Program>,
     /// Numbers of the programs by name: what has to be on interfaces and cgroups.
     ids: BTreeMap<String, u32>,
+    /// Whether programs of an earlier agent are swapped for these. Not before the tables are
+    /// filled: these may have other maps.
+    swapping: bool,
 }
 
 impl Programs {
@@ -45,6 +48,7 @@ impl Programs {
                 .pin_maps(config.bpffs.join("maps"))
                 .replace_mismatched(config.replace_maps)
                 .max_entries(maps::CONNTRACK, config.conntrack_max)
+                .max_entries(maps::SERVICE_FLOWS, (config.conntrack_max / 2).max(1))
                 .max_entries(maps::PEERS, config.peers_max)
                 .max_entries(maps::PORTS, config.ports_max);
             offsets
@@ -55,7 +59,8 @@ impl Programs {
         let mut endpoint = loader("endpoint").load(objects::ENDPOINT)?;
         let mut sock = loader("sock").load(objects::SOCK)?;
         let program = |object: &mut bpf_kernel::Object, name: &str| {
-            keep_or_pin(object.take_program(name)?, &pins.join(name), config.replace_maps)
+            let maps = object.maps().map(|map| Ok(map.info()?.id)).collect::<Result<Vec<u32>>>()?;
+            keep_or_pin(object.take_program(name)?, &pins.join(name), &maps)
         };
         let mut programs = Programs {
             hook,
@@ -64,6 +69,7 @@ impl Programs {
             to_endpoint: program(&mut endpoint, TO_ENDPOINT)?,
             socket: SOCKET.iter().map(|name| program(&mut sock, name)).collect::<Result<_>>()?,
             ids: BTreeMap::new(),
+            swapping: false,
         };
         programs.ids = programs
             .all()
@@ -81,6 +87,12 @@ impl Programs {
         [&self.from_endpoint, &self.to_endpoint].into_iter().chain(&self.socket)
     }
 
+    /// The tables are filled: from now on programs of an earlier agent are swapped. False if that
+    /// was so before.
+    pub fn start_swapping(&mut self) -> bool {
+        !std::mem::replace(&mut self.swapping, true)
+    }
+
     /// Puts both programs on the host side of an endpoint's interface.
     ///
     /// The way to the endpoint first: were it the other way round, the endpoint's first packets
@@ -90,6 +102,11 @@ impl Programs {
             [(&self.to_endpoint, Direction::Egress), (&self.from_endpoint, Direction::Ingress)]
         {
             let pin = self.interface_pin(key, direction);
+            if !self.swapping
+                && attach::interface_program(self.hook, ifindex, direction, &pin)?.is_some()
+            {
+                continue;
+            }
             let done = attach::attach_interface(self.hook, program, ifindex, direction, &pin)?;
             note(done, program, key);
         }
@@ -119,6 +136,7 @@ impl Programs {
 
     fn is_this(&self, program: &Program, there: Result<Option<u32>, bpf_kernel::Error>) -> bool {
         match there {
+            Ok(there) if !self.swapping => there.is_some(),
             Ok(there) => there.is_some() && there == self.ids.get(program.name()).copied(),
             Err(error) => {
                 tracing::warn!(program = program.name(), %error, "cannot see whether it is attached");
@@ -139,6 +157,9 @@ impl Programs {
     pub fn attach_cgroup(&self, key: &str, cgroup: &Path) -> Result<()> {
         for program in &self.socket {
             let pin = self.links.join(format!("{key}-{}", program.name()));
+            if !self.swapping && attach::cgroup_program(&pin, cgroup)?.is_some() {
+                continue;
+            }
             note(attach::attach_cgroup(program, cgroup, &pin)?, program, key);
         }
         Ok(())
@@ -174,14 +195,17 @@ impl Programs {
     }
 }
 
-/// The pinned program if it has the same instructions, so that a restart swaps nothing; otherwise
-/// the new one, pinned in its place. Programs that refer to replaced maps are never kept.
-fn keep_or_pin(new: Program, pin: &Path, replace: bool) -> Result<Program> {
-    if !replace
-        && let Some(pinned) = Program::open_if_pinned(pin)?
+/// The pinned program if it has the same instructions and uses the very maps that are pinned, so
+/// that a restart swaps nothing; otherwise the new one, pinned in its place. `maps` are the numbers
+/// of the pinned maps: constants are each program's own.
+fn keep_or_pin(new: Program, pin: &Path, maps: &[u32]) -> Result<Program> {
+    if let Some(pinned) = Program::open_if_pinned(pin)?
         && pinned.info()?.tag == new.info()?.tag
     {
-        return Ok(pinned.with_hook_of(&new));
+        let used = pinned.map_ids()?;
+        if new.map_ids()?.iter().filter(|id| maps.contains(id)).all(|id| used.contains(id)) {
+            return Ok(pinned.with_hook_of(&new));
+        }
     }
     new.pin(pin)?;
     Ok(new)
