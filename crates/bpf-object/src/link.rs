@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 
 use bpf_isa::{Placed, decode};
 
-use crate::btf::{Btf, CoreKind, Kind, Linkage, TypeId};
+use crate::btf::{Btf, CoreKind, Kind, Linkage, StringId, TypeId};
 use crate::core_relocation::{Answer, answer, patch};
 use crate::error::{Error, Problem};
 use crate::object::{Extern, ExternSort, Function, Object, Role, Target};
@@ -54,6 +54,8 @@ pub struct Line {
     pub column: u32,
     /// The line's text, often empty.
     pub text: String,
+    /// Where file and text stand in the object's types.
+    pub strings: (StringId, StringId),
 }
 
 /// An instruction that names something of the kernel's.
@@ -375,6 +377,7 @@ impl Linker<'_> {
             line: record.line,
             column: record.column,
             text: text(record.text),
+            strings: (record.file, record.text),
         };
         let main = &self.object.functions[entry];
         Ok(Program {
@@ -417,6 +420,23 @@ impl Program {
         let function = self.function(slot)?;
         let at = self.lines.partition_point(|line| line.slot <= slot).checked_sub(1)?;
         self.lines.get(at).filter(|line| line.slot >= function.slot)
+    }
+
+    /// What functions there are, as the kernel takes it (`struct bpf_func_info`); empty if a
+    /// function's type is not known, since the kernel wants all or none.
+    pub fn function_info(&self) -> Vec<u8> {
+        let record = |function: &LinkedFunction| Some([function.slot as u32, function.kind?.0]);
+        let records: Option<Vec<[u32; 2]>> = self.functions.iter().map(record).collect();
+        records.iter().flatten().flatten().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// Where instructions come from, as the kernel takes it (`struct bpf_line_info`).
+    pub fn line_info(&self) -> Vec<u8> {
+        let record = |line: &Line| {
+            let (StringId(file), StringId(text)) = line.strings;
+            [line.slot as u32, file, text, line.line << 10 | line.column]
+        };
+        self.lines.iter().flat_map(record).flat_map(u32::to_le_bytes).collect()
     }
 
     /// The function that holds `slot`.

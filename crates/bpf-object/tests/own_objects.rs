@@ -51,6 +51,11 @@ fn check_references(object: &Object, program: &bpf_object::Program) {
             _ => {}
         }
     }
+    let functions = program.function_info();
+    assert_eq!(functions.len(), program.functions.len() * 8);
+    assert_eq!(functions[..4], [0; 4]);
+    assert_eq!(program.line_info().len(), program.lines.len() * 16);
+    assert!(program.lines.is_sorted_by(|left, right| left.slot < right.slot));
     let line = program.line(0).expect("the entry point has a line");
     assert!(line.file.ends_with(".rs") && line.line > 0, "{line:?}");
 }
