@@ -5,6 +5,20 @@
 //! which maps are named by index, variables by map and offset, and what depends on the kernel's
 //! types (CO-RE) is answered from the [`btf::Btf`] of the kernel it is for.
 //!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use bpf_object::{Object, btf::Btf};
+//!
+//! let mut object = Object::parse(&std::fs::read("filter.o")?)?;
+//! object.set_variable("limit", &100u32.to_le_bytes())?;
+//! let kernel = Btf::parse(&std::fs::read("/sys/kernel/btf/vmlinux")?)?;
+//! for program in object.link_all(Some(&kernel))? {
+//!     println!("{}: {} instructions", program.name, program.instructions.len());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The crate works on bytes. It loads nothing, makes no maps, asks no kernel, and does not know
 //! whether a program is safe: that is for the engines and the verifier. Objects are input from
 //! anywhere: damaged ones give an [`Error`] that names section and offset, and never a panic.
