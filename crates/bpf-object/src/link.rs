@@ -64,7 +64,8 @@ pub struct ExternUse {
     pub slot: usize,
     /// Index in the object's list.
     pub external: usize,
-    /// Its number in the target's types. `None`: the target doesn't have it, or none was given.
+    /// Its number in the target's types. `None`: the target doesn't have it, or none was given, or
+    /// it is a variable without a type, whose address the loader must put there.
     pub target: Option<TypeId>,
 }
 
@@ -285,8 +286,10 @@ impl Linker<'_> {
             self.set_wide(start + at, pseudo::MAP_VALUE_BY_INDEX, map, offset.cast_signed());
             return Ok(());
         }
-        let found = self.target.and_then(|target| resolve(external, target));
-        if found.is_none() && self.target.is_some() && !external.weak && external.kind.is_some() {
+        // The address of a variable without a type is known to the kernel's symbol table only.
+        let typed = external.sort != ExternSort::Variable { typed: false };
+        let found = self.target.filter(|_| typed).and_then(|target| resolve(external, target));
+        if found.is_none() && self.target.is_some() && !external.weak && typed {
             let problem = Problem::Unresolved(external.name.clone());
             return Err(self.fail(function, at, problem));
         }
