@@ -1,7 +1,6 @@
 //! Neighbour discovery and multicast listener messages: what stays on the link, and what only says so.
 
 use super::*;
-use std::string::ToString;
 
 fn message(source: &str, destination: &str, kind: u8, hops: u8) -> Frame {
     between(source, destination).icmpv6(kind, 0, [0; 4]).payload(&[0; 16]).ttl(hops)
@@ -129,6 +128,6 @@ fn scopes_of_addresses() {
         let address = address(text);
         let found =
             (address.is_link_local(), address.is_multicast_v6(), address.is_link_multicast_v6());
-        assert_eq!(found, (link_local, multicast, on_link), "{}", address.to_string());
+        assert_eq!(found, (link_local, multicast, on_link), "{address}");
     }
 }
