@@ -4,13 +4,18 @@
 #![no_main]
 
 use abi::state::MARK_DECIDED;
-use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::bpf_redirect_peer;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use dataplane::{Decision, Scratch};
 use kit::map::PerCpuArray;
 use kit::{Kernel, Skb};
+
+/// Lets the packet through to the programs of others on the same interface, and if there are none
+/// to the stack. TCX calls this number `TCX_NEXT`; for a clsact filter with direct action it means
+/// that the next filter is asked.
+const NEXT: i32 = TC_ACT_UNSPEC;
 
 /// Working memory of the packet in hand: tc programs are not interrupted by others on their CPU.
 #[unsafe(link_section = ".maps")]
@@ -41,10 +46,10 @@ fn run(ctx: TcContext, decide: impl FnOnce(&Kernel, &mut Skb, &mut Scratch) -> D
     // SAFETY: the context of this program.
     let mut packet = unsafe { Skb::new(ctx.skb.skb) };
     match decide(&Kernel, &mut packet, scratch) {
-        Decision::Pass => TC_ACT_OK,
+        Decision::Pass => NEXT,
         Decision::PassDecided => {
             packet.set_mark(MARK_DECIDED);
-            TC_ACT_OK
+            NEXT
         }
         // SAFETY: the helper has no preconditions: what it can't do ends in a drop.
         Decision::RedirectPeer(ifindex) => unsafe { bpf_redirect_peer(ifindex, 0) as i32 },
