@@ -28,7 +28,8 @@ const FIRST_PORT: u16 = 20_000;
 /// A port that no policy allows.
 const DENIED: u16 = 9;
 
-const PASS: u32 = 0;
+/// `TC_ACT_UNSPEC`: what comes behind decides.
+const PASS: u32 = u32::MAX;
 const SHOT: u32 = 2;
 const REDIRECT: u32 = 7;
 

@@ -11,7 +11,7 @@ use crate::options::Options;
 use crate::server::{Facts, Server, serve};
 use crate::supervise::supervise;
 use anyhow::{Context, bail};
-use datapath::{Config, Datapath};
+use datapath::{Config, Connections, Datapath};
 use futures::{FutureExt, StreamExt};
 use host::process::BootClock;
 use host::watch::{Change, Watch};
@@ -70,6 +70,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let watch = Watch::open(netlink.namespace())?;
     let addresses = host::watch::own_addresses(&netlink).await?;
     let events = datapath.events()?;
+    let connections = datapath.connections()?;
     let node =
         Node::start(datapath, desired, from_database, from_files, addresses, names.clone()).await?;
     let (control, mut task) = Control::start(node);
@@ -78,7 +79,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     read_events(&control, enricher.clone(), events);
     watch_addresses(&control, netlink, watch);
     refresh_workloads(&control);
-    collect_connections(&control, enricher, facts.clone());
+    collect_connections(connections, enricher, facts.clone());
     forget_processes(names);
     forget_identities(&control);
     if let Some(files) = files {
@@ -218,22 +219,18 @@ fn refresh_workloads(control: &Control) {
     });
 }
 
-fn collect_connections(control: &Control, enricher: Arc<Enricher>, facts: Arc<Facts>) {
-    let control = control.clone();
+/// Beside the node's task, since a walk of a long table takes a while.
+fn collect_connections(connections: Connections, enricher: Arc<Enricher>, facts: Arc<Facts>) {
+    let connections = Arc::new(connections);
     supervise("conntrack", move || {
-        let (control, enricher, facts) = (control.clone(), enricher.clone(), facts.clone());
+        let (connections, enricher, facts) = (connections.clone(), enricher.clone(), facts.clone());
         async move {
             loop {
                 let now = host::process::boot_time()?.as_nanos() as u64;
-                let (collected, counters) = control
-                    .ask(move |node| {
-                        let counters = node.datapath.counters();
-                        (node.datapath.collect_connections(now), counters)
-                    })
-                    .await?;
-                let (collected, counters) = (collected?, counters?);
-                let made = counters.connections.saturating_sub(counters.connections_replaced);
-                facts.connections.note(&collected, made);
+                let connections = connections.clone();
+                let walk = move || connections.collect(now);
+                let collected = tokio::task::spawn_blocking(walk).await??;
+                facts.connections.note(&collected);
                 for end in collected.ends {
                     enricher.record(end);
                 }

@@ -4,15 +4,29 @@
 //! until it is pushed out, and its end would never be reported. So the agent walks the table now
 //! and then.
 
-use crate::tables::Tables;
+use crate::{Counters, Result};
 use abi::conntrack::{Connection, FlowKey, conn_flags};
 use abi::event::{FlowEvent, FlowKind};
+use abi::maps;
+use abi::metrics::Metric;
 use abi::state::Timeouts;
+use bpf_kernel::{PerCpu, Table};
+use std::path::Path;
 use zerocopy::FromZeros;
+
+/// The connection table, for walks beside the datapath: a long table takes a while.
+#[derive(Debug)]
+pub struct Connections {
+    table: Table<FlowKey, Connection>,
+    metrics: PerCpu<u32, Metric>,
+    timeouts: Timeouts,
+}
 
 /// What a walk found.
 #[derive(Debug, Default)]
 pub struct Collected {
+    /// Connections that programs have ever made, less those that they replaced.
+    pub made: u64,
     /// Entries that stay.
     pub alive: usize,
     pub expired: usize,
@@ -20,32 +34,40 @@ pub struct Collected {
     pub ends: Vec<FlowEvent>,
 }
 
-/// Removes the entries that are expired at boot time `now_ns`.
-pub fn collect(
-    tables: &Tables,
-    timeouts: &Timeouts,
-    now_ns: u64,
-) -> Result<Collected, bpf_kernel::Error> {
-    let mut collected = Collected::default();
-    let mut expired = Vec::new();
-    tables.conntrack.for_each(|key, connection| {
-        if is_expired(&key, &connection, timeouts, now_ns) {
-            expired.push(key);
-        } else {
-            collected.alive += 1;
-        }
-    })?;
-    for key in expired {
-        // Looked at again: a packet may have come meanwhile.
-        let Some(connection) = tables.conntrack.get(&key)? else { continue };
-        if is_expired(&key, &connection, timeouts, now_ns) && tables.conntrack.remove(&key)? {
-            collected.expired += 1;
-            if connection.flags & conn_flags::END_REPORTED == 0 {
-                collected.ends.push(end_of(&key, &connection));
+impl Connections {
+    pub(crate) fn open(folder: &Path, timeouts: Timeouts) -> Result<Self> {
+        Ok(Connections {
+            table: Table::open(&folder.join(maps::CONNTRACK))?,
+            metrics: PerCpu::open(&folder.join(maps::METRICS))?,
+            timeouts,
+        })
+    }
+
+    /// Removes the entries that are expired at boot time `now_ns`.
+    pub fn collect(&self, now_ns: u64) -> Result<Collected> {
+        let counters = Counters::read(&self.metrics)?;
+        let made = counters.connections.saturating_sub(counters.connections_replaced);
+        let mut collected = Collected { made, ..Collected::default() };
+        let mut expired = Vec::new();
+        self.table.for_each(|key, connection| {
+            if is_expired(&key, &connection, &self.timeouts, now_ns) {
+                expired.push(key);
+            } else {
+                collected.alive += 1;
+            }
+        })?;
+        for key in expired {
+            // Looked at again: a packet may have come meanwhile.
+            let Some(connection) = self.table.get(&key)? else { continue };
+            if is_expired(&key, &connection, &self.timeouts, now_ns) && self.table.remove(&key)? {
+                collected.expired += 1;
+                if connection.flags & conn_flags::END_REPORTED == 0 {
+                    collected.ends.push(end_of(&key, &connection));
+                }
             }
         }
+        Ok(collected)
     }
-    Ok(collected)
 }
 
 fn is_expired(key: &FlowKey, connection: &Connection, timeouts: &Timeouts, now_ns: u64) -> bool {

@@ -1,6 +1,6 @@
 //! The node's datapath as a whole.
 
-use crate::conntrack::{self, Collected};
+use crate::conntrack::Connections;
 use crate::difference::Difference;
 use crate::endpoint_rows::EndpointRows;
 use crate::endpoints::{Endpoint, Endpoints, Lease, State};
@@ -487,9 +487,9 @@ impl Datapath {
         Ok(Ring::new(&self.tables.events)?.into_async()?)
     }
 
-    /// Forgets connections that have been idle for too long at boot time `now_ns`.
-    pub fn collect_connections(&self, now_ns: u64) -> Result<Collected> {
-        Ok(conntrack::collect(&self.tables, &self.settings.timeouts, now_ns)?)
+    /// For walks of the connection table by another task.
+    pub fn connections(&self) -> Result<Connections> {
+        Connections::open(&self.config.bpffs.join("maps"), self.settings.timeouts)
     }
 
     pub fn conntrack_capacity(&self) -> u32 {

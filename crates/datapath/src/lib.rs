@@ -26,7 +26,7 @@ mod programs;
 mod tables;
 
 pub use config::Config;
-pub use conntrack::Collected;
+pub use conntrack::{Collected, Connections};
 pub use counters::Counters;
 pub use datapath::{Datapath, Kept, MapFill, Prepared, Problem, ProgramUse};
 pub use endpoints::{Endpoint, Lease, State};

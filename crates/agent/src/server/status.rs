@@ -32,13 +32,13 @@ struct Walks {
 }
 
 impl Connections {
-    /// After a walk, with the connections that programs had made by then.
-    pub fn note(&self, collected: &datapath::Collected, made: u64) {
+    /// After a walk.
+    pub fn note(&self, collected: &datapath::Collected) {
         let mut walks = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         walks.alive = collected.alive as u64;
         walks.expired += collected.expired as u64;
         // What was made and is neither there nor removed by us has been pushed out.
-        let missing = made.saturating_sub(walks.alive + walks.expired);
+        let missing = collected.made.saturating_sub(walks.alive + walks.expired);
         let before = *walks.before.get_or_insert(missing);
         walks.evicted = walks.evicted.max(missing.saturating_sub(before));
     }
