@@ -97,7 +97,19 @@ fn remove(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// An apt that reads and writes nothing of the machine's own.
+/// Where this machine gets Debian's packages from: it has the kernels of other releases, too.
+fn mirror() -> Result<String> {
+    let mut apt = Command::new("apt-get");
+    apt.args(["indextargets", "--format", "$(REPO_URI)", "Origin: Debian", "Label: Debian"]);
+    let targets = workspace::output(&mut apt)?;
+    let first = targets.lines().map(str::trim).find(|line| !line.is_empty());
+    first.map(str::to_owned).context(
+        "apt knows no source of Debian's own packages: run `apt-get update` on a Debian, or unpack \
+         the kernel packages yourself",
+    )
+}
+
+/// An apt that reads and writes nothing of the machine's own but where packages come from.
 struct Apt {
     folder: PathBuf,
     options: Vec<String>,
@@ -118,7 +130,7 @@ impl Apt {
         let signed =
             if Path::new(KEYRING).exists() { format!("[signed-by={KEYRING}] ") } else { "".into() };
         let sources = folder.join("sources.list");
-        fs::write(&sources, format!("deb {signed}http://deb.debian.org/debian {suite} main\n"))?;
+        fs::write(&sources, format!("deb {signed}{} {suite} main\n", mirror()?))?;
         let path = |part: &str| folder.join(part).display().to_string();
         let options = [
             format!("Dir::Etc::sourcelist={}", sources.display()),
