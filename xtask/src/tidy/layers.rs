@@ -20,6 +20,7 @@ pub const LAYERS: &[(&str, Layer)] = &[
     ("model", Layer::Host(1)),
     ("bpf-isa", Layer::Host(2)),
     ("bpf-object", Layer::Host(2)),
+    ("bpf-verifier", Layer::Host(2)),
     ("policy", Layer::Host(2)),
     ("services", Layer::Host(2)),
     ("bpf-kernel", Layer::Host(3)),
@@ -41,8 +42,13 @@ pub const LAYERS: &[(&str, Layer)] = &[
 ];
 
 /// Dependencies within a layer: (from, to).
-pub const SIDEWAYS: &[(&str, &str)] =
-    &[("agent", "api"), ("bpf-object", "bpf-isa"), ("net", "kit")];
+pub const SIDEWAYS: &[(&str, &str)] = &[
+    ("agent", "api"),
+    ("bpf-object", "bpf-isa"),
+    ("bpf-verifier", "bpf-isa"),
+    ("bpf-verifier", "bpf-object"),
+    ("net", "kit"),
+];
 
 /// What an eBPF crate may use of the host's layers: no allocation, no std.
 pub const FOR_EBPF: &[&str] = &["abi", "wire", "dataplane"];
