@@ -2,5 +2,3 @@
 //! rules, in user space, that explains itself.
 
 #![forbid(unsafe_code)]
-
-pub mod prototype;

@@ -19,6 +19,7 @@ pub const LAYERS: &[(&str, Layer)] = &[
     ("dataplane", Layer::Host(1)),
     ("model", Layer::Host(1)),
     ("bpf-isa", Layer::Host(2)),
+    ("bpf-interface", Layer::Host(2)),
     ("bpf-object", Layer::Host(2)),
     ("bpf-verifier", Layer::Host(2)),
     ("policy", Layer::Host(2)),
@@ -44,7 +45,9 @@ pub const LAYERS: &[(&str, Layer)] = &[
 /// Dependencies within a layer: (from, to).
 pub const SIDEWAYS: &[(&str, &str)] = &[
     ("agent", "api"),
+    ("bpf-interface", "bpf-object"),
     ("bpf-object", "bpf-isa"),
+    ("bpf-verifier", "bpf-interface"),
     ("bpf-verifier", "bpf-isa"),
     ("bpf-verifier", "bpf-object"),
     ("net", "kit"),

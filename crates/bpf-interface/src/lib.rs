@@ -1,0 +1,8 @@
+//! What kernels offer to programs: helpers and what they take, contexts and who may read what of
+//! them, kinds of programs and maps, and which kernel has which of these.
+//!
+//! It is knowledge, not judgement: the verifier and the runtime use it. It does not know programs.
+
+#![forbid(unsafe_code)]
+
+pub mod prototype;
