@@ -1,8 +1,11 @@
 //! Why a program can't be loaded, and why it was ended.
 
+use std::sync::Arc;
+
 use bpf_isa::{DecodeError, Wide};
 
 use crate::memory::AccessError;
+use crate::program::Program;
 
 /// Why bytes are no program for this engine and platform.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,10 +53,12 @@ pub enum Reason {
     PastTheEnd,
     #[error("helper: {0}")]
     Helper(String),
+    #[error("a helper needs a {wanted} as the state of the run")]
+    NoState { wanted: &'static str },
 }
 
 /// What a helper returns instead of a result.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Stop {
     /// End the whole program with this result.
     Exit(u64),
@@ -61,6 +66,10 @@ pub enum Stop {
     Failed(Reason),
     /// A function of the program that the helper called was ended so.
     Fault(Fault),
+    /// Go on with this program instead of the function that called the helper, in the same frame;
+    /// its result becomes that function's. After [`crate::TAIL_CALLS`] of them the helper returns
+    /// `-EPERM` instead.
+    TailCall(Arc<Program>),
 }
 
 impl From<Reason> for Stop {

@@ -1,66 +1,15 @@
 //! The interpreter: the reference for what programs do.
 
-use std::mem::MaybeUninit;
 use std::ptr;
 
-use bpf_isa::{AluOp, AtomicOp, Condition, Narrow, Register, Size, Width};
+use bpf_isa::{AluOp, AtomicOp, Condition, Register};
 
 use crate::fault::{Fault, Reason, Stop};
-use crate::memory::{self, AccessError, ORDER, Region, find, load, store};
+use crate::memory::{Region, load, store};
 use crate::op::{Op, for_each_family};
-use crate::program::{Input, Program, slot_of_code};
+use crate::program::{Program, slot_of_code};
+use crate::run::{Called, FRAMES, Run};
 use crate::semantics;
-
-/// Bytes of stack per function, as in the kernel.
-pub const FRAME: usize = 512;
-
-/// How many functions may be active at once, as in the kernel.
-pub const FRAMES: usize = 8;
-
-const STACK: usize = FRAME * FRAMES;
-
-/// How often `may_goto` lets a run go round, as in the kernel (`BPF_MAX_LOOPS`, Linux 6.9).
-const LOOPS: u32 = 8 << 20;
-
-#[repr(align(16))]
-struct Stack([MaybeUninit<u8>; STACK]);
-
-pub(crate) fn run(program: &Program, input: &mut Input<'_>) -> Result<u64, Fault> {
-    let mut stack = Stack([MaybeUninit::uninit(); STACK]);
-    let bottom = stack.0.as_mut_ptr().expose_provenance() as u64;
-    let mut machine = Machine {
-        program,
-        regions: &input.memory.regions,
-        packet: input.memory.packet,
-        stack_end: bottom + STACK as u64,
-        depth: 0,
-        cleared: 0,
-        fuel: input.fuel,
-        loops: LOOPS,
-    };
-    match machine.execute(0, input.arguments) {
-        Ok(result) | Err(Stop::Exit(result)) => Ok(result),
-        Err(Stop::Fault(fault)) => Err(fault),
-        // `execute` gives each reason its place.
-        Err(Stop::Failed(reason)) => Err(Fault { slot: 0, reason }),
-    }
-}
-
-/// A run.
-#[derive(Debug)]
-struct Machine<'m> {
-    program: &'m Program,
-    regions: &'m [Region],
-    packet: Option<Region>,
-    /// The stack is [`STACK`] bytes that lie before this address.
-    stack_end: u64,
-    /// The current frame, counted from 0.
-    depth: usize,
-    /// How many frames have been cleared so far.
-    cleared: usize,
-    fuel: u64,
-    loops: u32,
-}
 
 /// What a function gets back when the one it has called returns.
 #[derive(Clone, Copy)]
@@ -69,230 +18,11 @@ struct Saved {
     registers: [u64; 4],
 }
 
-impl Machine<'_> {
-    /// `r10` of the current frame.
-    fn frame_end(&self) -> u64 {
-        self.stack_end - (self.depth * FRAME) as u64
-    }
-
-    /// The frames that are active.
-    fn stack(&self) -> Region {
-        let length = ((self.depth + 1) * FRAME) as u64;
-        Region { start: self.stack_end - length, length, writable: true }
-    }
-
-    /// Programs find zeroes in their stack, or what they left there.
-    fn enter_frame(&mut self) -> u64 {
-        let end = self.frame_end();
-        if self.depth >= self.cleared {
-            let start = ptr::with_exposed_provenance_mut::<u8>(end as usize - FRAME);
-            // SAFETY: depth is below FRAMES, so the frame lies in the stack, which lives in `run`.
-            unsafe { start.write_bytes(0, FRAME) };
-            self.cleared = self.depth + 1;
-        }
-        end
-    }
-
-    /// `next` stands behind the operation that failed.
-    #[cold]
-    fn fault(&self, next: *const Op, reason: Reason) -> Stop {
-        let position = (next.addr() - self.program.ops.as_ptr().addr()) / size_of::<Op>() - 1;
-        let slot = self.program.slots.get(position).copied().unwrap_or_default() as usize;
-        Stop::Fault(Fault { slot, reason })
-    }
-
-    /// Where an access lies, if it may be made.
-    #[cold]
-    #[inline(never)]
-    fn find(&self, address: u64, length: u64, write: bool) -> Result<Region, Reason> {
-        let stack = Some(self.stack()).filter(|stack| stack.holds(address, length));
-        match stack.or_else(|| find(self.regions, address, length)) {
-            Some(region) if region.writable || !write => Ok(region),
-            _ if write => Err(AccessError::Write { address, length }.into()),
-            _ => Err(AccessError::Read { address, length }.into()),
-        }
-    }
-
-    fn check(&self, address: u64, length: u64, write: bool) -> Result<(), Reason> {
-        self.find(address, length, write).map(|_| ())
-    }
-
-    fn aligned(&self, address: u64, size: Size, write: bool) -> Result<u64, Reason> {
-        let length = u64::from(size.bytes());
-        self.check(address, length, write)?;
-        if address.is_multiple_of(length) {
-            Ok(address)
-        } else {
-            Err(AccessError::Misaligned { address, length }.into())
-        }
-    }
-
-    /// `src` and `r0` after the operation.
-    fn atomic(
-        &self,
-        op: AtomicOp,
-        width: Width,
-        address: u64,
-        src: u64,
-        r0: u64,
-    ) -> Result<(u64, u64), Reason> {
-        macro_rules! operate {
-            ($cell:expr, $type:ty) => {{
-                let (cell, value) = ($cell, src as $type);
-                match op {
-                    AtomicOp::Add => {
-                        cell.fetch_add(value, ORDER);
-                        (src, r0)
-                    }
-                    AtomicOp::Or => {
-                        cell.fetch_or(value, ORDER);
-                        (src, r0)
-                    }
-                    AtomicOp::And => {
-                        cell.fetch_and(value, ORDER);
-                        (src, r0)
-                    }
-                    AtomicOp::Xor => {
-                        cell.fetch_xor(value, ORDER);
-                        (src, r0)
-                    }
-                    AtomicOp::FetchAdd => (cell.fetch_add(value, ORDER).into(), r0),
-                    AtomicOp::FetchOr => (cell.fetch_or(value, ORDER).into(), r0),
-                    AtomicOp::FetchAnd => (cell.fetch_and(value, ORDER).into(), r0),
-                    AtomicOp::FetchXor => (cell.fetch_xor(value, ORDER).into(), r0),
-                    AtomicOp::Exchange => (cell.swap(value, ORDER).into(), r0),
-                    AtomicOp::CompareExchange => {
-                        let old = cell.compare_exchange(r0 as $type, value, ORDER, ORDER);
-                        (src, old.unwrap_or_else(|old| old).into())
-                    }
-                }
-            }};
-        }
-        Ok(match width {
-            Width::W64 => {
-                let address = self.aligned(address, Size::Double, true)?;
-                // SAFETY: checked to be writable and aligned.
-                operate!(unsafe { memory::atomic64(address) }, u64)
-            }
-            Width::W32 => {
-                let address = self.aligned(address, Size::Word, true)?;
-                // SAFETY: checked to be writable and aligned.
-                operate!(unsafe { memory::atomic32(address) }, u32)
-            }
-        })
-    }
-
-    fn load_acquire(&self, size: Size, address: u64) -> Result<u64, Reason> {
-        let address = self.aligned(address, size, false)?;
-        // SAFETY: checked to be readable.
-        let value = unsafe {
-            match size {
-                Size::Byte => load::<u8>(address),
-                Size::Half => load::<u16>(address),
-                Size::Word => load::<u32>(address),
-                Size::Double => load::<u64>(address),
-            }
-        };
-        std::sync::atomic::fence(ORDER);
-        Ok(value)
-    }
-
-    fn store_release(&self, size: Size, address: u64, value: u64) -> Result<(), Reason> {
-        let address = self.aligned(address, size, true)?;
-        std::sync::atomic::fence(ORDER);
-        // SAFETY: checked to be writable.
-        unsafe {
-            match size {
-                Size::Byte => store::<u8>(address, value),
-                Size::Half => store::<u16>(address, value),
-                Size::Word => store::<u32>(address, value),
-                Size::Double => store::<u64>(address, value),
-            }
-        }
-        Ok(())
-    }
-
-    /// `None` if the bytes aren't there.
-    fn load_packet(&self, size: Narrow, offset: u64) -> Option<u64> {
-        let packet = self.packet?;
-        let address = packet.start.wrapping_add(offset);
-        if !packet.holds(address, Size::from(size).bytes().into()) {
-            return None;
-        }
-        // SAFETY: the bytes lie in a region.
-        Some(unsafe {
-            match size {
-                Narrow::Byte => load::<u8>(address),
-                Narrow::Half => (load::<u16>(address) as u16).swap_bytes().into(),
-                Narrow::Word => (load::<u32>(address) as u32).swap_bytes().into(),
-            }
-        })
-    }
-
-    fn call_helper(
-        &mut self,
-        index: u32,
-        registers: &[u64; 11],
-        next: *const Op,
-    ) -> Result<u64, Stop> {
-        let program = self.program;
-        let [_, arguments @ .., _, _, _, _, _] = *registers;
-        let result = match program.helpers.get(index as usize) {
-            Some(helper) => helper(&mut Call { arguments, machine: self }),
-            None => Err(Stop::Failed(Reason::NoSuchFunction { target: index.into() })),
-        };
-        result.map_err(|stop| match stop {
-            Stop::Failed(reason) => self.fault(next, reason),
-            other => other,
-        })
-    }
-}
-
-/// A helper's view of the program that calls it.
-#[derive(Debug)]
-pub struct Call<'a, 'm> {
-    /// `r1` to `r5`.
-    pub arguments: [u64; 5],
-    machine: &'a mut Machine<'m>,
-}
-
-impl Call<'_, '_> {
-    /// Copies from the program's memory.
-    pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Stop> {
-        self.machine.check(address, into.len() as u64, false)?;
-        let start = ptr::with_exposed_provenance::<u8>(address as usize);
-        // SAFETY: checked to be readable. The program may hold `into` only if it was lent to it,
-        // then the borrow checker would have refused this call.
-        unsafe { start.copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) };
-        Ok(())
-    }
-
-    /// Copies to the program's memory.
-    pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Stop> {
-        self.machine.check(address, bytes.len() as u64, true)?;
-        let start = ptr::with_exposed_provenance_mut::<u8>(address as usize);
-        // SAFETY: checked to be writable; `bytes` is none of the program's memory, as above, or
-        // memory that it can only read.
-        unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        Ok(())
-    }
-
-    /// Calls a function of the program, whose address it has passed, and returns its result.
-    pub fn invoke(&mut self, function: u64, arguments: [u64; 5]) -> Result<u64, Stop> {
-        let slot = slot_of_code(function);
-        let entry = slot.and_then(|slot| self.machine.program.functions.get(&slot));
-        let entry = *entry.ok_or(Reason::NoSuchFunction { target: function })?;
-        let depth = self.machine.depth;
-        if depth + 1 == FRAMES {
-            return Err(Reason::TooManyFrames.into());
-        }
-        self.machine.depth = depth + 1;
-        let result = self.machine.execute(entry as usize, arguments);
-        // Not counted back: a function that was ended leaves its own calls open, and the helper
-        // may go on all the same.
-        self.machine.depth = depth;
-        result
-    }
+/// The slot of the operation before `next`.
+#[cold]
+fn slot_before(program: &Program, next: *const Op) -> usize {
+    let position = (next.addr() - program.ops.as_ptr().addr()) / size_of::<Op>() - 1;
+    program.slots.get(position).copied().unwrap_or_default() as usize
 }
 
 macro_rules! define_execute {
@@ -311,16 +41,19 @@ macro_rules! define_execute {
             $($counted:ident: $counted_i:ident $counted_r:ident $count_i:ident $count_r:ident;)*
         }
     ) => {
-        impl Machine<'_> {
             /// Runs the function that begins at the operation `entry`, in the current frame.
-            fn execute(&mut self, entry: usize, arguments: [u64; 5]) -> Result<u64, Stop> {
-                let program = self.program;
+            pub(crate) fn execute(
+                program: &Program,
+                run: &mut Run<'_>,
+                entry: usize,
+                arguments: [u64; 5],
+            ) -> Result<u64, Stop> {
                 let ops = program.ops.as_ptr();
-                let base_depth = self.depth;
+                let base_depth = run.depth;
                 let mut saved = [Saved { next: ptr::null(), registers: [0; 4] }; FRAMES];
                 let mut registers = [0u64; 11];
                 registers[1..6].copy_from_slice(&arguments);
-                registers[10] = self.enter_frame();
+                registers[10] = run.enter_frame();
                 // The region of the last access: most are followed by others to the same.
                 let mut recent = Region::default();
                 // SAFETY: entries are indices of operations.
@@ -338,7 +71,7 @@ macro_rules! define_execute {
                 }
                 macro_rules! fail {
                     ($reason:expr) => {
-                        return Err(self.fault(next, $reason))
+                        return Err(Stop::Fault(Fault { slot: slot_before(program, next), reason: $reason }))
                     };
                 }
                 macro_rules! check {
@@ -355,8 +88,8 @@ macro_rules! define_execute {
                         let target = unsafe { ops.add($target as usize) };
                         // Forward jumps cost nothing.
                         let back = next.addr().saturating_sub(target.addr()) / size_of::<Op>();
-                        match self.fuel.checked_sub(back as u64) {
-                            Some(fuel) => self.fuel = fuel,
+                        match run.fuel.checked_sub(back as u64) {
+                            Some(fuel) => run.fuel = fuel,
                             None => fail!(Reason::OutOfFuel),
                         }
                         next = target;
@@ -374,22 +107,52 @@ macro_rules! define_execute {
                         let address = get!($base).wrapping_add($offset as u64);
                         let length = size_of::<$type>() as u64;
                         if !(recent.holds(address, length) && (!$write || recent.writable)) {
-                            recent = check!(self.find(address, length, $write));
+                            recent = check!(run.find(address, length, $write));
                         }
                         address
                     }};
                 }
                 macro_rules! call {
                     ($target:expr) => {{
-                        let depth = self.depth + 1;
+                        let depth = run.depth + 1;
                         if depth == FRAMES {
                             fail!(Reason::TooManyFrames);
                         }
                         let kept = [registers[6], registers[7], registers[8], registers[9]];
-                        saved[self.depth] = Saved { next, registers: kept };
-                        self.depth = depth;
-                        registers[10] = self.enter_frame();
+                        saved[run.depth] = Saved { next, registers: kept };
+                        run.depth = depth;
+                        registers[10] = run.enter_frame();
                         jump!($target);
+                    }};
+                }
+
+                macro_rules! leave {
+                    () => {{
+                        if run.depth == base_depth {
+                            return Ok(registers[0]);
+                        }
+                        run.depth -= 1;
+                        let frame = saved[run.depth];
+                        registers[6..10].copy_from_slice(&frame.registers);
+                        registers[10] = run.frame_end();
+                        next = frame.next;
+                        // The frame that is left isn't the program's any more.
+                        recent = Region::default();
+                    }};
+                }
+                macro_rules! help {
+                    ($index:expr) => {{
+                        let [_, arguments @ .., _, _, _, _, _] = registers;
+                        let slot = || slot_before(program, next);
+                        // The helper may take memory back.
+                        recent = Region::default();
+                        match run.call_helper(program, $index, arguments, slot)? {
+                            Called::Returned(value) => registers[0] = value,
+                            Called::Replaced(value) => {
+                                registers[0] = value;
+                                leave!();
+                            }
+                        }
                     }};
                 }
 
@@ -521,7 +284,7 @@ macro_rules! define_execute {
                             // The sum has 32 bits, and there is nothing at negative offsets.
                             let index = index.map_or(0, |index| get!(index) as u32);
                             let offset = index.wrapping_add(offset.cast_unsigned());
-                            match self.load_packet(size, offset.into()) {
+                            match run.load_packet(size, offset.into()) {
                                 Some(value) => set!(Register::R0, value),
                                 None => return Err(Stop::Exit(0)),
                             }
@@ -529,7 +292,7 @@ macro_rules! define_execute {
                         Op::Atomic { op, width, base, offset, src } => {
                             let address = get!(base).wrapping_add(offset as u64);
                             let r0 = get!(Register::R0);
-                            let result = self.atomic(op, width, address, get!(src), r0);
+                            let result = run.atomic(op, width, address, get!(src), r0);
                             let (value, r0) = check!(result);
                             set!(src, value);
                             if op == AtomicOp::CompareExchange {
@@ -538,20 +301,19 @@ macro_rules! define_execute {
                         }
                         Op::LoadAcquire { size, dst, base, offset } => {
                             let address = get!(base).wrapping_add(offset as u64);
-                            set!(dst, check!(self.load_acquire(size, address)));
+                            set!(dst, check!(run.load_acquire(size, address)));
                         }
                         Op::StoreRelease { size, base, offset, src } => {
                             let address = get!(base).wrapping_add(offset as u64);
-                            check!(self.store_release(size, address, get!(src)));
+                            check!(run.store_release(size, address, get!(src)));
                         }
                         Op::Jump { target } => jump!(target),
-                        Op::MayGoto { target } => match self.loops.checked_sub(1) {
-                            Some(loops) => self.loops = loops,
+                        Op::MayGoto { target } => match run.loops.checked_sub(1) {
+                            Some(loops) => run.loops = loops,
                             None => jump!(target),
                         },
                         Op::CallHelper { index } => {
-                            let result = self.call_helper(index, &registers, next);
-                            set!(Register::R0, result?);
+                            help!(index);
                         }
                         Op::CallLocal { target } => call!(target),
                         Op::CallRegister { target } => {
@@ -564,29 +326,16 @@ macro_rules! define_execute {
                             match (function, helper) {
                                 (Some(function), _) => call!(function),
                                 (None, Some(index)) => {
-                                    let result = self.call_helper(index, &registers, next);
-                                    set!(Register::R0, result?);
+                                    help!(index);
                                 }
                                 (None, None) => fail!(Reason::NoSuchFunction { target }),
                             }
                         }
-                        Op::Exit => {
-                            if self.depth == base_depth {
-                                return Ok(registers[0]);
-                            }
-                            self.depth -= 1;
-                            let frame = saved[self.depth];
-                            registers[6..10].copy_from_slice(&frame.registers);
-                            registers[10] = self.frame_end();
-                            next = frame.next;
-                            // The frame that is left isn't the program's any more.
-                            recent = Region::default();
-                        }
+                        Op::Exit => leave!(),
                         Op::End => fail!(Reason::PastTheEnd),
                     }
                 }
             }
-        }
     };
 }
 

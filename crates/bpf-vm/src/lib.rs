@@ -22,10 +22,11 @@ mod memory;
 mod op;
 mod platform;
 mod program;
+mod run;
 pub mod semantics;
 
 pub use fault::{Fault, LoadError, Reason, Stop};
-pub use interpret::{Call, FRAME, FRAMES};
 pub use memory::{AccessError, Memory};
 pub use platform::{Helper, Platform};
 pub use program::{Input, Program, code_address};
+pub use run::{Call, FRAME, FRAMES, TAIL_CALLS};

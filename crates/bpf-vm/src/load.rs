@@ -13,10 +13,10 @@ use bpf_isa::{
 
 use crate::fault::LoadError;
 use crate::fuse::fuse;
-use crate::interpret::FRAME;
 use crate::op::{Op, for_each_family};
 use crate::platform::{Helper, Platform};
 use crate::program::{Program, code_address};
+use crate::run::FRAME;
 
 /// Offsets within the frame, of which r10 points behind the end.
 const FRAME_START: i32 = -(FRAME as i32);

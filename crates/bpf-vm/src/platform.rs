@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bpf_isa::Wide;
 
 use crate::fault::Stop;
-use crate::interpret::Call;
+use crate::run::Call;
 
 /// A function that programs can call. Its result goes to `r0`.
 pub type Helper = Arc<dyn Fn(&mut Call<'_, '_>) -> Result<u64, Stop> + Send + Sync>;

@@ -1,12 +1,14 @@
 //! A loaded program, and what it is run on.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::fault::{Fault, LoadError};
+use crate::fault::{Fault, LoadError, Stop};
 use crate::memory::Memory;
 use crate::op::Op;
 use crate::platform::{Helper, Platform};
+use crate::run::{self, Run};
 use crate::{interpret, load};
 
 /// A program, ready to run. It has no state of its own: several threads may run it.
@@ -31,11 +33,13 @@ pub struct Input<'m> {
     /// How many instructions the program may repeat: each jump back costs as many as it goes
     /// back, a call the length of the way that it takes back. Instructions that run once are free.
     pub fuel: u64,
+    /// What helpers find by [`Call::state`](crate::Call::state).
+    pub state: Option<&'m mut dyn Any>,
 }
 
 impl Default for Input<'_> {
     fn default() -> Self {
-        Self { memory: Memory::new(), arguments: [0; 5], fuel: u64::MAX }
+        Self { memory: Memory::new(), arguments: [0; 5], fuel: u64::MAX, state: None }
     }
 }
 
@@ -49,7 +53,17 @@ impl Program {
     ///
     /// Takes the input exclusively, since the memory in it must not be lent to two runs at once.
     pub fn run(&self, input: &mut Input<'_>) -> Result<u64, Fault> {
-        interpret::run(self, input)
+        run::run(self, input)
+    }
+
+    /// Runs the function that begins at the operation `entry`, in the run's current frame.
+    pub(crate) fn execute(
+        &self,
+        run: &mut Run<'_>,
+        entry: usize,
+        arguments: [u64; 5],
+    ) -> Result<u64, Stop> {
+        interpret::execute(self, run, entry, arguments)
     }
 }
 

@@ -2,7 +2,7 @@
 //! instructions, ordered and atomic access.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bpf_isa::text::{Syntax, assemble};
 use bpf_isa::{Wide, encode};
@@ -258,6 +258,87 @@ fn failures_that_a_helper_hides() {
         exit",
         72,
     );
+}
+
+#[test]
+fn tail_calls() {
+    // The target adds what the context holds to its argument 1, and looks at the frame it got.
+    let target = "
+        r0 = *(u64 *)(r10 - 8)
+        r0 += r1
+        *(u64 *)(r10 - 8) = 0
+        exit";
+    let target = Arc::new(load(target).expect(target));
+    let jump: Helper = Arc::new(move |_: &mut Call<'_, '_>| Err(Stop::TailCall(target.clone())));
+    let platform = HashMap::from([(12, jump)]);
+    let check = |source: &str, result| {
+        let bytes = encode(&assemble(source, Syntax::Llvm).expect(source));
+        let program = Program::load(&bytes, &platform).expect(source);
+        assert_eq!(program.run(&mut Input::default()), Ok(result), "{source}");
+    };
+    check("r1 = 5\n*(u64 *)(r10 - 8) = 100\ncall 12\nr0 = 1\nexit", 105);
+    // In a function, it is the function that is replaced.
+    check(
+        "
+        r6 = 6
+        *(u64 *)(r10 - 8) = 1000
+        r1 = 5
+        call f
+        r1 = *(u64 *)(r10 - 8)
+        r0 += r1
+        r0 += r6
+        exit
+        f:
+        *(u64 *)(r10 - 8) = 100
+        r6 = 1
+        call 12
+        exit",
+        1111,
+    );
+}
+
+#[test]
+fn tail_calls_are_limited() {
+    // A program that goes on with itself, and counts.
+    let own: Arc<OnceLock<Arc<Program>>> = Arc::default();
+    let again = own.clone();
+    let jump: Helper = Arc::new(move |_: &mut Call<'_, '_>| {
+        Err(Stop::TailCall(again.get().expect("set below").clone()))
+    });
+    let source = "
+        r1 = *(u64 *)(r10 - 8)
+        r1 += 1
+        *(u64 *)(r10 - 8) = r1
+        call 12
+        r1 = *(u64 *)(r10 - 8)
+        r0 += r1
+        exit";
+    let bytes = encode(&assemble(source, Syntax::Llvm).expect(source));
+    let program = Program::load(&bytes, &HashMap::from([(12, jump)])).expect(source);
+    let program = own.get_or_init(|| Arc::new(program));
+    // The first run, 33 tail calls, and the refusal of one more.
+    assert_eq!(program.run(&mut Input::default()), Ok(34 - 1));
+}
+
+#[test]
+fn helpers_find_the_runs_state() {
+    let count: Helper = Arc::new(|call: &mut Call<'_, '_>| {
+        let step = call.arguments[0];
+        let total = call.state::<u64>()?;
+        *total += step;
+        Ok(*total)
+    });
+    let platform = HashMap::from([(1, count)]);
+    let bytes = encode(&assemble("r1 = 5\ncall 1\nexit", Syntax::Llvm).expect("valid"));
+    let program = Program::load(&bytes, &platform).expect("valid");
+    let mut total = 1u64;
+    let mut input = Input { state: Some(&mut total), ..Input::default() };
+    assert_eq!(program.run(&mut input), Ok(6));
+    assert_eq!(program.run(&mut input), Ok(11));
+    let mut other = 1u8;
+    let mut input = Input { state: Some(&mut other), ..Input::default() };
+    let reason = Reason::NoState { wanted: "u64" };
+    assert_eq!(program.run(&mut input), Err(Fault { slot: 1, reason }));
 }
 
 #[test]

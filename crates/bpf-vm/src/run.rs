@@ -1,0 +1,329 @@
+//! A run, whichever engine carries it, and what helpers see of it.
+
+use std::any::Any;
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use bpf_isa::{AtomicOp, Narrow, Size, Width};
+
+use crate::fault::{Fault, Reason, Stop};
+use crate::memory::{self, AccessError, Memory, ORDER, Region, find, load, store};
+use crate::program::{Input, Program, slot_of_code};
+
+/// Bytes of stack per function, as in the kernel.
+pub const FRAME: usize = 512;
+
+/// How many functions may be active at once, as in the kernel.
+pub const FRAMES: usize = 8;
+
+/// How many programs a run may go through by tail calls, as in the kernel
+/// (`MAX_TAIL_CALL_CNT`, `include/linux/bpf.h`, Linux 6.12).
+pub const TAIL_CALLS: u32 = 33;
+
+const STACK: usize = FRAME * FRAMES;
+
+/// How often `may_goto` lets a run go round, as in the kernel (`BPF_MAX_LOOPS`, Linux 6.9).
+const LOOPS: u32 = 8 << 20;
+
+/// `-EPERM`: what a program finds in `r0` behind a tail call that is one too many.
+const REFUSED: u64 = -1i64 as u64;
+
+#[repr(align(64))]
+struct Stack([MaybeUninit<u8>; STACK]);
+
+/// Runs a program from its first instruction.
+pub(crate) fn run(program: &Program, input: &mut Input<'_>) -> Result<u64, Fault> {
+    let mut stack = Stack([MaybeUninit::uninit(); STACK]);
+    let bottom = stack.0.as_mut_ptr().expose_provenance() as u64;
+    let mut run = Run {
+        fuel: input.fuel,
+        stack_end: bottom + STACK as u64,
+        depth: 0,
+        cleared: 0,
+        loops: LOOPS,
+        tail_calls: 0,
+        memory: std::mem::take(&mut input.memory),
+        state: input.state.take(),
+    };
+    let result = program.execute(&mut run, 0, input.arguments);
+    input.memory = run.memory;
+    input.state = run.state;
+    match result {
+        Ok(result) | Err(Stop::Exit(result)) => Ok(result),
+        Err(Stop::Fault(fault)) => Err(fault),
+        // The engines give each reason its place, and make tail calls themselves.
+        Err(Stop::Failed(reason)) => Err(Fault { slot: 0, reason }),
+        Err(Stop::TailCall(_)) => unreachable!("engines make tail calls themselves"),
+    }
+}
+
+/// What a run has used up, and what it may use.
+pub(crate) struct Run<'m> {
+    pub fuel: u64,
+    /// The stack is [`STACK`] bytes that lie before this address.
+    pub stack_end: u64,
+    /// The current frame, counted from 0.
+    pub depth: usize,
+    /// How many frames have been cleared so far.
+    pub cleared: usize,
+    pub loops: u32,
+    tail_calls: u32,
+    pub memory: Memory<'m>,
+    state: Option<&'m mut dyn Any>,
+}
+
+impl Run<'_> {
+    /// `r10` of the current frame.
+    pub fn frame_end(&self) -> u64 {
+        self.stack_end - (self.depth * FRAME) as u64
+    }
+
+    /// The frames that are active.
+    fn stack(&self) -> Region {
+        let length = ((self.depth + 1) * FRAME) as u64;
+        Region { start: self.stack_end - length, length, writable: true }
+    }
+
+    /// Programs find zeroes in their stack, or what they left there.
+    pub fn enter_frame(&mut self) -> u64 {
+        let end = self.frame_end();
+        if self.depth >= self.cleared {
+            let start = ptr::with_exposed_provenance_mut::<u8>(end as usize - FRAME);
+            // SAFETY: depth is below FRAMES, so the frame lies in the stack, which lives in `run`.
+            unsafe { start.write_bytes(0, FRAME) };
+            self.cleared = self.depth + 1;
+        }
+        end
+    }
+
+    /// Where an access lies, if it may be made.
+    #[cold]
+    #[inline(never)]
+    pub fn find(&self, address: u64, length: u64, write: bool) -> Result<Region, Reason> {
+        let stack = Some(self.stack()).filter(|stack| stack.holds(address, length));
+        match stack.or_else(|| find(&self.memory.regions, address, length)) {
+            Some(region) if region.writable || !write => Ok(region),
+            _ if write => Err(AccessError::Write { address, length }.into()),
+            _ => Err(AccessError::Read { address, length }.into()),
+        }
+    }
+
+    fn check(&self, address: u64, length: u64, write: bool) -> Result<(), Reason> {
+        self.find(address, length, write).map(|_| ())
+    }
+
+    pub fn aligned(&self, address: u64, size: Size, write: bool) -> Result<u64, Reason> {
+        let length = u64::from(size.bytes());
+        self.check(address, length, write)?;
+        if address.is_multiple_of(length) {
+            Ok(address)
+        } else {
+            Err(AccessError::Misaligned { address, length }.into())
+        }
+    }
+
+    /// `src` and `r0` after the operation.
+    pub fn atomic(
+        &self,
+        op: AtomicOp,
+        width: Width,
+        address: u64,
+        src: u64,
+        r0: u64,
+    ) -> Result<(u64, u64), Reason> {
+        macro_rules! operate {
+            ($cell:expr, $type:ty) => {{
+                let (cell, value) = ($cell, src as $type);
+                match op {
+                    AtomicOp::Add => {
+                        cell.fetch_add(value, ORDER);
+                        (src, r0)
+                    }
+                    AtomicOp::Or => {
+                        cell.fetch_or(value, ORDER);
+                        (src, r0)
+                    }
+                    AtomicOp::And => {
+                        cell.fetch_and(value, ORDER);
+                        (src, r0)
+                    }
+                    AtomicOp::Xor => {
+                        cell.fetch_xor(value, ORDER);
+                        (src, r0)
+                    }
+                    AtomicOp::FetchAdd => (cell.fetch_add(value, ORDER).into(), r0),
+                    AtomicOp::FetchOr => (cell.fetch_or(value, ORDER).into(), r0),
+                    AtomicOp::FetchAnd => (cell.fetch_and(value, ORDER).into(), r0),
+                    AtomicOp::FetchXor => (cell.fetch_xor(value, ORDER).into(), r0),
+                    AtomicOp::Exchange => (cell.swap(value, ORDER).into(), r0),
+                    AtomicOp::CompareExchange => {
+                        let old = cell.compare_exchange(r0 as $type, value, ORDER, ORDER);
+                        (src, old.unwrap_or_else(|old| old).into())
+                    }
+                }
+            }};
+        }
+        Ok(match width {
+            Width::W64 => {
+                let address = self.aligned(address, Size::Double, true)?;
+                // SAFETY: checked to be writable and aligned.
+                operate!(unsafe { memory::atomic64(address) }, u64)
+            }
+            Width::W32 => {
+                let address = self.aligned(address, Size::Word, true)?;
+                // SAFETY: checked to be writable and aligned.
+                operate!(unsafe { memory::atomic32(address) }, u32)
+            }
+        })
+    }
+
+    pub fn load_acquire(&self, size: Size, address: u64) -> Result<u64, Reason> {
+        let address = self.aligned(address, size, false)?;
+        // SAFETY: checked to be readable.
+        let value = unsafe {
+            match size {
+                Size::Byte => load::<u8>(address),
+                Size::Half => load::<u16>(address),
+                Size::Word => load::<u32>(address),
+                Size::Double => load::<u64>(address),
+            }
+        };
+        std::sync::atomic::fence(ORDER);
+        Ok(value)
+    }
+
+    pub fn store_release(&self, size: Size, address: u64, value: u64) -> Result<(), Reason> {
+        let address = self.aligned(address, size, true)?;
+        std::sync::atomic::fence(ORDER);
+        // SAFETY: checked to be writable.
+        unsafe {
+            match size {
+                Size::Byte => store::<u8>(address, value),
+                Size::Half => store::<u16>(address, value),
+                Size::Word => store::<u32>(address, value),
+                Size::Double => store::<u64>(address, value),
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` if the bytes aren't there.
+    pub fn load_packet(&self, size: Narrow, offset: u64) -> Option<u64> {
+        let packet = self.memory.packet?;
+        let address = packet.start.wrapping_add(offset);
+        if !packet.holds(address, Size::from(size).bytes().into()) {
+            return None;
+        }
+        // SAFETY: the bytes lie in a region.
+        Some(unsafe {
+            match size {
+                Narrow::Byte => load::<u8>(address),
+                Narrow::Half => (load::<u16>(address) as u16).swap_bytes().into(),
+                Narrow::Word => (load::<u32>(address) as u32).swap_bytes().into(),
+            }
+        })
+    }
+
+    /// Calls a helper on behalf of the instruction of `program` at `slot`.
+    pub fn call_helper(
+        &mut self,
+        program: &Program,
+        index: u32,
+        arguments: [u64; 5],
+        slot: impl FnOnce() -> usize,
+    ) -> Result<Called, Stop> {
+        let result = match program.helpers.get(index as usize) {
+            Some(helper) => helper(&mut Call { arguments, program, run: self }),
+            None => Err(Stop::Failed(Reason::NoSuchFunction { target: index.into() })),
+        };
+        match result {
+            Ok(value) => Ok(Called::Returned(value)),
+            Err(Stop::TailCall(target)) => self.tail_call(&target, arguments),
+            Err(Stop::Failed(reason)) => Err(Stop::Fault(Fault { slot: slot(), reason })),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// The other program takes the frame of the function that called it, and its result is what
+    /// that function returns. It gets the caller's arguments, of which the first is the context.
+    fn tail_call(&mut self, target: &Program, arguments: [u64; 5]) -> Result<Called, Stop> {
+        if self.tail_calls == TAIL_CALLS {
+            return Ok(Called::Returned(REFUSED));
+        }
+        self.tail_calls += 1;
+        let depth = self.depth;
+        let result = target.execute(self, 0, arguments);
+        self.depth = depth;
+        result.map(Called::Replaced)
+    }
+}
+
+/// How a helper came back.
+pub(crate) enum Called {
+    Returned(u64),
+    /// Another program ran in place of the rest of the function: its result.
+    Replaced(u64),
+}
+
+impl fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut run = f.debug_struct("Run");
+        run.field("fuel", &self.fuel).field("depth", &self.depth).field("memory", &self.memory);
+        run.finish_non_exhaustive()
+    }
+}
+
+/// A helper's view of the program that calls it.
+#[derive(Debug)]
+pub struct Call<'a, 'm> {
+    /// `r1` to `r5`.
+    pub arguments: [u64; 5],
+    program: &'a Program,
+    run: &'a mut Run<'m>,
+}
+
+impl Call<'_, '_> {
+    /// Copies from the program's memory.
+    pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Stop> {
+        self.run.check(address, into.len() as u64, false)?;
+        let start = ptr::with_exposed_provenance::<u8>(address as usize);
+        // SAFETY: checked to be readable. The program may hold `into` only if it was lent to it,
+        // then the borrow checker would have refused this call.
+        unsafe { start.copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) };
+        Ok(())
+    }
+
+    /// Copies to the program's memory.
+    pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Stop> {
+        self.run.check(address, bytes.len() as u64, true)?;
+        let start = ptr::with_exposed_provenance_mut::<u8>(address as usize);
+        // SAFETY: checked to be writable; `bytes` is none of the program's memory, as above, or
+        // memory that it can only read.
+        unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    /// What [`Input::state`] holds, if it is a `T`.
+    pub fn state<T: Any>(&mut self) -> Result<&mut T, Stop> {
+        let state = self.run.state.as_deref_mut().and_then(|state| state.downcast_mut());
+        state.ok_or(Stop::Failed(Reason::NoState { wanted: std::any::type_name::<T>() }))
+    }
+
+    /// Calls a function of the program, whose address it has passed, and returns its result.
+    pub fn invoke(&mut self, function: u64, arguments: [u64; 5]) -> Result<u64, Stop> {
+        let slot = slot_of_code(function);
+        let entry = slot.and_then(|slot| self.program.functions.get(&slot));
+        let entry = *entry.ok_or(Reason::NoSuchFunction { target: function })?;
+        let depth = self.run.depth;
+        if depth + 1 == FRAMES {
+            return Err(Reason::TooManyFrames.into());
+        }
+        self.run.depth = depth + 1;
+        let result = self.program.execute(self.run, entry as usize, arguments);
+        // Not counted back: a function that was ended leaves its own calls open, and the helper
+        // may go on all the same.
+        self.run.depth = depth;
+        result
+    }
+}
