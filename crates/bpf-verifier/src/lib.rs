@@ -1,4 +1,31 @@
 //! Whether a kernel would take a program, and why not: abstract interpretation by the kernel's
 //! rules, in user space, that explains itself.
+//!
+//! [`verify`] walks all paths of a linked program with what is known about each register and stack
+//! slot, as Linux 6.12's verifier does (kernel/bpf/verifier.c), and gives one of three answers:
+//! accepted, refused by a rule, or not modelled. What the engine doesn't know is never a reason to
+//! refuse, and never accepted silently.
+//!
+//! The crate judges programs. Which helpers, contexts and types there are it takes from
+//! `bpf-interface` and from the kernel's types; it runs nothing, loads nothing and asks no kernel.
 
 #![forbid(unsafe_code)]
+
+mod request;
+mod rule;
+mod verdict;
+
+pub use request::{Options, Request};
+pub use rule::Rule;
+pub use verdict::{
+    Facts, FunctionFacts, MapShape, NotModelled, Refusal, RefusedAt, Step, Touched, Verdict,
+    Verified,
+};
+
+/// Judges a program.
+pub fn verify(request: &Request<'_>) -> Verdict {
+    Verdict::NotModelled(NotModelled {
+        slot: None,
+        what: format!("programs of type {}", request.kind.program),
+    })
+}
