@@ -25,10 +25,14 @@ fn layouts_are_as_reviewed() {
         PeerKey { rule_set, peer }
         PortKey { prefix_len, port_set, protocol, zero, port }
         Rule { id, flags }
-        ServiceKey { address, port, protocol, zero }
-        Service { id, ring_base, ring_len, flags }
+        ServiceKey { address, port, protocol, scope }
+        Service { id, ring_base, ring_len, flags, affinity_s }
         RingBlock { backends }
         Backend { address, port, protocol, zero }
+        AffinityKey { client, service }
+        Affinity { last_used_ns, backend, zero }
+        MemberKey { service, backend }
+        SourceRangeKey { prefix_len, service, address }
         SocketTranslationKey { cookie, backend, port, protocol, zero }
         SocketTranslation { address, port, zero, service, backend }
         ProcessKey { start_ns, pid, zero }
@@ -61,6 +65,43 @@ fn layouts_are_as_reviewed() {
             tcp_opening, tcp_established, tcp_closing, other_unreplied, other, icmp,
         }
         Limiter { refilled_ns, tokens }
+    }
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn layouts_of_the_balancer_are_as_reviewed() {
+    use crate::balancer::*;
+    let mut out = String::new();
+    layouts! { out;
+        Settings {
+            flags, max_frame, source_v4, source_v6, router_mac, local_mac, check_ifindex, gue_port,
+            geneve_port, nat_first_port, nat_last_port, seed, ipip_source_v4, zero,
+            ipip_source_v6, zero2, udp_timeout_ns,
+        }
+        FrontEndKey { address, port, protocol, zero }
+        RangeKey { prefix_len, address, protocol, zero, port }
+        PrefixKey { prefix_len, port, protocol, zero, address }
+        FrontEnd {
+            vip, flags, ring, ring_len, previous, new_flows_per_second, window_end_ns, sources,
+            zero,
+        }
+        RingBlock { slots }
+        Backend {
+            address, source, flags, ifindex, mac, source_mac, port, zero, vni, zero2,
+        }
+        FlowKey { source, destination, source_port, destination_port, protocol, zero }
+        Flow { last_seen_ns, backend, vip }
+        Translation {
+            source, destination, source_port, destination_port, backend, last_seen_ns,
+        }
+        SourceKey { prefix_len, table, address }
+        DownKey { vip, backend }
+        Limit { refilled_ns, tokens }
+        VipCounters {
+            packets, bytes, new_flows, moved, misses, limited, no_backend, too_big,
+        }
+        BackendCounters { packets, bytes }
     }
     insta::assert_snapshot!(out);
 }

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod balancer;
 pub mod conntrack;
 pub mod drop_reason;
 pub mod endpoint;
