@@ -5,4 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod caller;
+pub mod helper;
+pub mod hook;
 pub mod prototype;
