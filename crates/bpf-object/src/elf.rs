@@ -16,6 +16,7 @@ pub struct Section<'a> {
     /// `sh_type` and `sh_flags`.
     pub sort: u32,
     pub flags: u64,
+    pub align: u64,
     pub size: u64,
     /// Empty for sections without contents in the file.
     pub data: &'a [u8],
@@ -40,6 +41,8 @@ pub struct Symbol<'a> {
     /// `STT_*`, `STB_*`.
     pub sort: u8,
     pub binding: u8,
+    /// `STV_*`.
+    pub visibility: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -119,6 +122,7 @@ impl<'a> Elf<'a> {
                     name: "",
                     sort: 0,
                     flags: 0,
+                    align: 0,
                     size: 0,
                     data: &[],
                     relocations: Vec::new(),
@@ -137,6 +141,7 @@ impl<'a> Elf<'a> {
                 name: section.name().map_err(damaged)?,
                 sort: section.elf_section_header().sh_type.get(LittleEndian).0,
                 flags: sh_flags.0,
+                align: section.align(),
                 size: section.size(),
                 data: section.data().map_err(damaged)?,
                 relocations,
@@ -144,7 +149,7 @@ impl<'a> Elf<'a> {
         }
         let mut symbols = Vec::new();
         for symbol in file.symbols() {
-            let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { continue };
+            let SymbolFlags::Elf { st_info, st_other } = symbol.flags() else { continue };
             while symbols.len() < symbol.index().0 {
                 symbols.push(Symbol {
                     name: "",
@@ -153,6 +158,7 @@ impl<'a> Elf<'a> {
                     size: 0,
                     sort: 0,
                     binding: 0,
+                    visibility: 0,
                 });
             }
             let section = symbol.section_index().map(|SectionIndex(index)| index);
@@ -163,6 +169,7 @@ impl<'a> Elf<'a> {
                 size: symbol.size(),
                 sort: st_info.0 & 0xf,
                 binding: st_info.0 >> 4,
+                visibility: st_other.0 & 3,
             });
         }
         Ok(Self { sections, symbols })

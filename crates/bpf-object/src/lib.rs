@@ -37,6 +37,7 @@ mod map;
 mod object;
 mod section_name;
 mod slot;
+mod write;
 
 pub use core_relocation::{Answer, CoreError, answer};
 pub use elf::DataKind;
@@ -47,3 +48,4 @@ pub use link::{CoreUse, ExternUse, Line, LinkedFunction, Program};
 pub use map::{InitialValue, Map, Origin, Pointer, PointerTarget};
 pub use object::{Extern, ExternSort, Function, Object, Role, SectionSummary, Variable};
 pub use section_name::ProgramKind;
+pub use write::object_of_code;

@@ -2,7 +2,7 @@
 
 use crate::commands::{
     apply, completions, delete, describe, endpoint, get, identity, man, monitor, observe, policy,
-    service, status,
+    prog, service, status,
 };
 use crate::output::Color;
 use clap::{Parser, Subcommand};
@@ -14,6 +14,7 @@ Examples:
   skep status                              how the node is doing
   skep observe -f --verdict dropped        watch what is refused, and why
   skep policy explain --from shop/client --to shop/cache --port 6379
+  skep prog inspect filter.o               what is in an eBPF object
 
 Exit codes:
   0  done
@@ -63,6 +64,8 @@ pub enum Command {
     Identity(identity::Command),
     #[command(subcommand)]
     Monitor(monitor::Command),
+    #[command(subcommand)]
+    Prog(Box<prog::Command>),
     Completions(completions::Args),
     Man(man::Args),
 }

@@ -12,6 +12,7 @@ pub mod man;
 pub mod monitor;
 pub mod observe;
 pub mod policy;
+pub mod prog;
 pub mod service;
 pub mod status;
 
@@ -35,6 +36,7 @@ pub async fn run(cli: Cli, screen: &Screen) -> Result<ExitCode, Failure> {
         Command::Service(command) => service::run(command, &agent, screen).await,
         Command::Identity(command) => identity::run(command, &agent, screen).await,
         Command::Monitor(command) => monitor::run(command, &agent, screen).await,
+        Command::Prog(command) => prog::run(*command, screen),
         Command::Completions(args) => completions::run(args, screen),
         Command::Man(args) => man::run(&args, screen),
     }

@@ -149,6 +149,7 @@ fn functions<'a>(
                 size: section.size,
                 sort: 0,
                 binding: 1,
+                visibility: 0,
             },
             0,
             section.size,

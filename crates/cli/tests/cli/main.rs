@@ -2,6 +2,7 @@
 
 mod agent;
 mod help;
+mod prog;
 
 use agent::{Canned, Ran, skep};
 use insta::assert_snapshot;

@@ -1,0 +1,27 @@
+//! `skep prog`: eBPF programs as files and in the kernel. Needs no agent.
+
+pub mod asm;
+mod code;
+pub mod disasm;
+pub mod inspect;
+mod object_file;
+
+use crate::failure::Failure;
+use crate::output::Screen;
+use std::process::ExitCode;
+
+/// Look at eBPF programs, check and run them, with or without a kernel
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Inspect(inspect::Args),
+    Disasm(disasm::Args),
+    Asm(asm::Args),
+}
+
+pub fn run(command: Command, screen: &Screen) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Inspect(args) => inspect::run(&args, screen),
+        Command::Disasm(args) => disasm::run(&args, screen),
+        Command::Asm(args) => asm::run(&args, screen),
+    }
+}
