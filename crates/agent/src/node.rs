@@ -307,6 +307,7 @@ impl Node {
                 Kind::Service => self.model.services.keys().collect(),
                 Kind::EndpointSlice => self.model.endpoint_slices.keys().collect(),
                 Kind::NetworkPolicy => self.model.network_policies.keys().collect(),
+                Kind::LoadBalancer => self.model.load_balancers.keys().collect(),
             };
             let references =
                 names.into_iter().map(|name| ObjectRef { kind: *kind, name: name.clone() });
@@ -327,6 +328,7 @@ impl Node {
             Kind::NetworkPolicy => {
                 model.network_policies.get(name).cloned().map(Object::NetworkPolicy)
             }
+            Kind::LoadBalancer => model.load_balancers.get(name).cloned().map(Object::LoadBalancer),
         }
     }
 }

@@ -15,6 +15,7 @@ fn other_names(kind: Kind) -> &'static [&'static str] {
         Kind::Service => &["svc"],
         Kind::EndpointSlice => &["eps"],
         Kind::NetworkPolicy => &["netpol", "networkpolicies"],
+        Kind::LoadBalancer => &["lb"],
     }
 }
 
@@ -70,6 +71,6 @@ mod tests {
         check("wl", Kind::Workload);
         check("ns", Kind::Namespace);
         check("endpointslices", Kind::EndpointSlice);
-        insta::assert_snapshot!("ep".parse::<KindName>().unwrap_err(), @"no such kind; there are namespace (ns), workload (wl), service (svc), endpointslice (eps), networkpolicy (netpol); endpoints are shown by `skep endpoint list`");
+        insta::assert_snapshot!("ep".parse::<KindName>().unwrap_err(), @"no such kind; there are namespace (ns), workload (wl), service (svc), endpointslice (eps), networkpolicy (netpol), loadbalancer (lb); endpoints are shown by `skep endpoint list`");
     }
 }

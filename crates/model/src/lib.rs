@@ -8,6 +8,7 @@
 
 pub mod content_id;
 pub mod labels;
+pub mod load_balancer;
 pub mod name;
 pub mod network_policy;
 pub mod object;
@@ -18,12 +19,14 @@ pub mod workload;
 mod snapshot;
 
 pub use labels::{Labels, Operator, Requirement, Selector};
+pub use load_balancer::LoadBalancer;
 pub use name::{Kind, ObjectName, ObjectRef, Origin};
 pub use network_policy::{NetworkPolicy, PolicyPeer, PolicyPort, PolicyRule, PortMatch};
 pub use object::{Namespace, Object};
 pub use protocol::Protocol;
 pub use service::{
-    Algorithm, EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort, TargetPort,
+    Algorithm, Distribution, EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort,
+    TargetPort, TrafficPolicy,
 };
 pub use snapshot::{Model, NAMESPACE_NAME_LABEL};
 pub use workload::{AddressRequest, ContainerRuntime, NamedPort, Place, Workload};

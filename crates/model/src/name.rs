@@ -40,11 +40,18 @@ pub enum Kind {
     Service,
     EndpointSlice,
     NetworkPolicy,
+    LoadBalancer,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] =
-        [Kind::Namespace, Kind::Workload, Kind::Service, Kind::EndpointSlice, Kind::NetworkPolicy];
+    pub const ALL: [Kind; 6] = [
+        Kind::Namespace,
+        Kind::Workload,
+        Kind::Service,
+        Kind::EndpointSlice,
+        Kind::NetworkPolicy,
+        Kind::LoadBalancer,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -53,6 +60,7 @@ impl Kind {
             Kind::Service => "Service",
             Kind::EndpointSlice => "EndpointSlice",
             Kind::NetworkPolicy => "NetworkPolicy",
+            Kind::LoadBalancer => "LoadBalancer",
         }
     }
 
@@ -60,7 +68,7 @@ impl Kind {
     pub const fn api_version(self) -> &'static str {
         match self {
             Kind::Namespace | Kind::Service => "v1",
-            Kind::Workload => "skep.dev/v1",
+            Kind::Workload | Kind::LoadBalancer => "skep.dev/v1",
             Kind::EndpointSlice => "discovery.k8s.io/v1",
             Kind::NetworkPolicy => "networking.k8s.io/v1",
         }

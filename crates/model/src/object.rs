@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    EndpointSlice, Kind, Labels, NetworkPolicy, ObjectName, ObjectRef, Origin, Service, Workload,
+    EndpointSlice, Kind, Labels, LoadBalancer, NetworkPolicy, ObjectName, ObjectRef, Origin,
+    Service, Workload,
 };
 
 /// Kind `Namespace`, `v1`: only its labels matter. A namespace without an object has the label
@@ -24,6 +25,7 @@ pub enum Object {
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     NetworkPolicy(Arc<NetworkPolicy>),
+    LoadBalancer(Arc<LoadBalancer>),
 }
 
 impl Object {
@@ -34,6 +36,7 @@ impl Object {
             Object::Service(_) => Kind::Service,
             Object::EndpointSlice(_) => Kind::EndpointSlice,
             Object::NetworkPolicy(_) => Kind::NetworkPolicy,
+            Object::LoadBalancer(_) => Kind::LoadBalancer,
         }
     }
 
@@ -44,6 +47,7 @@ impl Object {
             Object::Service(object) => &object.name,
             Object::EndpointSlice(object) => &object.name,
             Object::NetworkPolicy(object) => &object.name,
+            Object::LoadBalancer(object) => &object.name,
         }
     }
 
@@ -54,6 +58,7 @@ impl Object {
             Object::Service(object) => &object.origin,
             Object::EndpointSlice(object) => &object.origin,
             Object::NetworkPolicy(object) => &object.origin,
+            Object::LoadBalancer(object) => &object.origin,
         }
     }
 

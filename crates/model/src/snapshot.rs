@@ -1,8 +1,8 @@
 //! The desired state as a whole.
 
 use crate::{
-    EndpointSlice, Kind, Labels, Namespace, NetworkPolicy, Object, ObjectName, ObjectRef, Service,
-    Workload,
+    EndpointSlice, Kind, Labels, LoadBalancer, Namespace, NetworkPolicy, Object, ObjectName,
+    ObjectRef, Service, Workload,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ pub struct Model {
     pub services: BTreeMap<ObjectName, Arc<Service>>,
     pub endpoint_slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
     pub network_policies: BTreeMap<ObjectName, Arc<NetworkPolicy>>,
+    pub load_balancers: BTreeMap<ObjectName, Arc<LoadBalancer>>,
 }
 
 impl Model {
@@ -38,6 +39,7 @@ impl Model {
             Object::Service(object) => put(&mut self.services, name, object),
             Object::EndpointSlice(object) => put(&mut self.endpoint_slices, name, object),
             Object::NetworkPolicy(object) => put(&mut self.network_policies, name, object),
+            Object::LoadBalancer(object) => put(&mut self.load_balancers, name, object),
         }
     }
 
@@ -50,6 +52,7 @@ impl Model {
             Kind::Service => self.services.remove(name).is_some(),
             Kind::EndpointSlice => self.endpoint_slices.remove(name).is_some(),
             Kind::NetworkPolicy => self.network_policies.remove(name).is_some(),
+            Kind::LoadBalancer => self.load_balancers.remove(name).is_some(),
         }
     }
 

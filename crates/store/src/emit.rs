@@ -4,11 +4,13 @@
 //! whatever the source. Comments and fields without a meaning to Skep are gone; the text as it was
 //! applied is in [`crate::database::Stored`]. What is emitted reads as the same object again.
 
+mod load_balancer;
+
 use crate::manifest::{ALGORITHM_ANNOTATION, SERVICE_NAME_LABEL};
 use model::{
-    AddressRequest, Algorithm, ContainerRuntime, EndpointSlice, Labels, NetworkPolicy, Object,
-    Operator, Place, PolicyPeer, PolicyPort, PolicyRule, PortMatch, Selector, Service, TargetPort,
-    Workload,
+    AddressRequest, Algorithm, ContainerRuntime, Distribution, EndpointSlice, Labels,
+    NetworkPolicy, Object, Operator, Place, PolicyPeer, PolicyPort, PolicyRule, PortMatch,
+    Selector, Service, TargetPort, TrafficPolicy, Workload,
 };
 use serde_json::{Map, Value, json};
 
@@ -25,10 +27,21 @@ pub fn to_json(object: &Object) -> Value {
         }
         Object::Service(service) => {
             manifest.insert("spec".into(), service_spec(service));
+            if !service.load_balancer_ips.is_empty() {
+                let ingress: Value = service
+                    .load_balancer_ips
+                    .iter()
+                    .map(|address| json!({"ip": address.to_string()}))
+                    .collect();
+                manifest.insert("status".into(), json!({"loadBalancer": {"ingress": ingress}}));
+            }
         }
         Object::EndpointSlice(slice) => endpoint_slice(&mut manifest, slice),
         Object::NetworkPolicy(policy) => {
             manifest.insert("spec".into(), network_policy_spec(policy));
+        }
+        Object::LoadBalancer(balancer) => {
+            manifest.insert("spec".into(), load_balancer::spec(balancer));
         }
     }
     Value::Object(manifest)
@@ -58,7 +71,9 @@ fn metadata(object: &Object) -> Value {
         Object::EndpointSlice(slice) => {
             slice.service.iter().map(|name| (SERVICE_NAME_LABEL, name.as_str())).collect()
         }
-        Object::Service(_) | Object::NetworkPolicy(_) => Labels::default(),
+        Object::Service(_) | Object::NetworkPolicy(_) | Object::LoadBalancer(_) => {
+            Labels::default()
+        }
     };
     if !labels.0.is_empty() {
         metadata.insert("labels".into(), labels_json(&labels));
@@ -124,7 +139,14 @@ fn workload_spec(workload: &Workload) -> Value {
 }
 
 fn service_spec(service: &Service) -> Value {
-    let mut spec = json!({"type": "ClusterIP"});
+    let node_ports = service.ports.iter().any(|port| port.node_port.is_some());
+    let kind = match (service.load_balancer_ips.is_empty(), node_ports) {
+        (false, _) => "LoadBalancer",
+        (true, _) if service.health_check_port.is_some() => "LoadBalancer",
+        (true, true) => "NodePort",
+        (true, false) => "ClusterIP",
+    };
+    let mut spec = json!({"type": kind});
     match service.cluster_ips.as_slice() {
         [] => spec["clusterIP"] = "None".into(),
         [first, ..] => {
@@ -152,25 +174,77 @@ fn service_spec(service: &Service) -> Value {
                     TargetPort::Name(name) => name.as_str().into(),
                 };
                 written.insert("targetPort".into(), target);
+                if let Some(node_port) = port.node_port {
+                    written.insert("nodePort".into(), node_port.into());
+                }
                 Value::Object(written)
             })
             .collect();
     }
+    service_traffic(&mut spec, service);
     spec
+}
+
+fn service_traffic(spec: &mut Value, service: &Service) {
+    let texts = |addresses: &[std::net::IpAddr]| -> Value {
+        addresses.iter().map(|address| address.to_string()).collect()
+    };
+    if !service.external_ips.is_empty() {
+        spec["externalIPs"] = texts(&service.external_ips);
+    }
+    if !service.source_ranges.is_empty() {
+        spec["loadBalancerSourceRanges"] =
+            service.source_ranges.iter().map(|range| range.to_string()).collect();
+    }
+    for (name, policy) in [
+        ("internalTrafficPolicy", service.internal_traffic),
+        ("externalTrafficPolicy", service.external_traffic),
+    ] {
+        if policy == TrafficPolicy::Local {
+            spec[name] = "Local".into();
+        }
+    }
+    match service.distribution {
+        Distribution::Even => {}
+        Distribution::SameZone => spec["trafficDistribution"] = "PreferSameZone".into(),
+        Distribution::SameNode => spec["trafficDistribution"] = "PreferSameNode".into(),
+    }
+    if let Some(seconds) = service.affinity {
+        spec["sessionAffinity"] = "ClientIP".into();
+        spec["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": seconds}});
+    }
+    if service.publish_not_ready {
+        spec["publishNotReadyAddresses"] = true.into();
+    }
+    if let Some(port) = service.health_check_port {
+        spec["healthCheckNodePort"] = port.into();
+    }
 }
 
 fn endpoint_slice(manifest: &mut Map<String, Value>, slice: &EndpointSlice) {
     let is_v6 = slice.endpoints.first().is_some_and(|endpoint| endpoint.address.is_ipv6());
     manifest.insert("addressType".into(), if is_v6 { "IPv6" } else { "IPv4" }.into());
     let endpoints = slice.endpoints.iter().map(|endpoint| {
-        json!({
+        let mut written = json!({
             "addresses": [endpoint.address.to_string()],
             "conditions": {
                 "ready": endpoint.ready,
                 "serving": endpoint.serving,
                 "terminating": endpoint.terminating,
             },
-        })
+        });
+        for (name, value) in [("nodeName", &endpoint.node), ("zone", &endpoint.zone)] {
+            if let Some(value) = value {
+                written[name] = value.as_str().into();
+            }
+        }
+        for (name, values) in [("forZones", &endpoint.for_zones), ("forNodes", &endpoint.for_nodes)]
+        {
+            if !values.is_empty() {
+                written["hints"][name] = values.iter().map(|name| json!({"name": name})).collect();
+            }
+        }
+        written
     });
     manifest.insert("endpoints".into(), endpoints.collect());
     let ports = slice.ports.iter().map(

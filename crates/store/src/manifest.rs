@@ -6,6 +6,7 @@
 //! API; a field that would change what happens and isn't supported is a warning that says so.
 
 mod endpoint_slice;
+mod load_balancer;
 mod metadata;
 mod network_policy;
 mod node;
@@ -201,6 +202,8 @@ fn object(reader: &mut Reader, node: &Node) -> Option<(Object, node::Place)> {
             .map(|slice| Object::EndpointSlice(slice.into())),
         Kind::NetworkPolicy => network_policy::read(reader, metadata, &mut fields)
             .map(|policy| Object::NetworkPolicy(policy.into())),
+        Kind::LoadBalancer => load_balancer::read(reader, metadata, &mut fields)
+            .map(|balancer| Object::LoadBalancer(balancer.into())),
     };
     // What Kubernetes reports about an object says nothing of what it should be.
     fields.ignore(&["status"]);

@@ -88,6 +88,10 @@ fn status(node: &Node, object: &Object) -> String {
             format!("{backends} {}", if backends == 1 { "backend" } else { "backends" })
         }
         Object::EndpointSlice(slice) => format!("{} endpoints", slice.endpoints.len()),
+        Object::LoadBalancer(balancer) => match balancer.vips.len() {
+            1 => "1 VIP".to_owned(),
+            vips => format!("{vips} VIPs"),
+        },
         Object::Namespace(_) => String::new(),
     }
 }

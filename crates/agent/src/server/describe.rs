@@ -69,6 +69,8 @@ pub fn describe(node: &mut Node, reference: &ObjectRef) -> Option<v1::DescribeRe
             let everything = model::Selector::everything();
             described.endpoints = tables::endpoints(node, &namespace.name.name, &everything);
         }
+        // `skep lb describe` tells what there is to tell.
+        Object::LoadBalancer(_) => {}
     }
     Some(described)
 }
@@ -101,7 +103,7 @@ fn concerns(flow: &crate::flows::record::FlowRecord, object: &ObjectRef) -> bool
         Kind::Namespace => workloads.any(|workload| workload.namespace == object.name.name),
         Kind::Service => flow.service.as_ref().is_some_and(|it| it.service == object.name),
         Kind::NetworkPolicy => flow.denied_by().iter().any(|rule| rule.policy == object.name),
-        Kind::EndpointSlice => false,
+        Kind::EndpointSlice | Kind::LoadBalancer => false,
     }
 }
 

@@ -68,7 +68,9 @@ fn read_name<'n>(reader: &mut Reader, node: &'n Node, kind: Kind) -> Option<&'n 
     let name = reader.text(node, "name")?;
     let form = match kind {
         Kind::Namespace | Kind::Service => syntax::label(name),
-        Kind::Workload | Kind::EndpointSlice | Kind::NetworkPolicy => syntax::subdomain(name),
+        Kind::Workload | Kind::EndpointSlice | Kind::NetworkPolicy | Kind::LoadBalancer => {
+            syntax::subdomain(name)
+        }
     };
     well_formed(reader, node, &format!("name of a {kind}"), form)?;
     Some(name)

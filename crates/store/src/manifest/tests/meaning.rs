@@ -18,14 +18,14 @@ fn kinds() {
       ┌─ m.yaml:2:7
     2 │ kind: Servce
       │       ^^^^^^ did you mean `Service`?
-      = Skep reads Namespace, Workload, Service, EndpointSlice, NetworkPolicy and List
+      = Skep reads Namespace, Workload, Service, EndpointSlice, NetworkPolicy, LoadBalancer and List
     ");
     check!("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n", @r"
     error: unknown kind `Deployment`
       ┌─ m.yaml:2:7
     2 │ kind: Deployment
       │       ^^^^^^^^^^
-      = Skep reads Namespace, Workload, Service, EndpointSlice, NetworkPolicy and List
+      = Skep reads Namespace, Workload, Service, EndpointSlice, NetworkPolicy, LoadBalancer and List
     ");
     check!("apiVersion: v1\nkind: NetworkPolicy\nmetadata: {name: a}\n", @r"
     error: unknown version `v1` of NetworkPolicy
