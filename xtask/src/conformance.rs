@@ -13,11 +13,14 @@ use crate::report::{Step, duration};
 use crate::{binaries, setup};
 
 mod isa;
+mod verifier;
 
 #[derive(Subcommand)]
 pub enum Table {
     /// Vectors for the instruction set, in our user-space engines
     Isa(isa::Isa),
+    /// The kernel's own tests of its verifier, put to ours
+    Verifier(verifier::Verifier),
     /// Steps of NetworkPolicy cases as cyclonus makes them, one JSON object a line
     Networkpolicy(NetworkPolicy),
 }
@@ -37,6 +40,7 @@ pub struct NetworkPolicy {
 pub fn run(table: &Table) -> Result<()> {
     match table {
         Table::Isa(options) => isa::run(options),
+        Table::Verifier(options) => verifier::run(options),
         Table::Networkpolicy(options) => run_network_policy(options),
     }
 }

@@ -4,7 +4,7 @@
 //! only process is `crates/kernel-guest`, which loads the objects and tells what this kernel makes of
 //! them. Delete the cache folder to get newer kernels; SKEP_VERBOSE=1 shows every check.
 
-mod debian;
+pub mod debian;
 mod guest;
 mod initramfs;
 

@@ -1,4 +1,5 @@
-//! Debian's kernels: found and fetched with an apt that has its lists and state to itself.
+//! Debian's kernels, and other packages: found and fetched with an apt that has its lists and state
+//! to itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,14 +31,18 @@ pub fn fetch(folder: &Path, suite: &str) -> Result<Kernel> {
         // Unpacked beside and then moved, so that a folder that is there is whole.
         let unpacked = folder.join("unpacking");
         remove(&unpacked)?;
-        for package in Apt::new(folder, suite)?.download()? {
-            let mut dpkg = Command::new("dpkg-deb");
-            workspace::output(dpkg.arg("-x").arg(&package).arg(&unpacked))?;
-            fs::remove_file(&package)?;
-        }
+        let apt = Apt::new(folder, suite)?;
+        let packages = apt.kernel_packages()?;
+        apt.unpack(&packages, &unpacked)?;
         fs::rename(&unpacked, &root)?;
     }
     find(&root)
+}
+
+/// Packages of a release that aren't kernels, unpacked into `to`; `folder` is apt's to work in.
+pub fn unpack(folder: &Path, suite: &str, packages: &[&str], to: &Path) -> Result<()> {
+    let packages: Vec<String> = packages.iter().map(|name| (*name).to_owned()).collect();
+    Apt::new(folder, suite)?.unpack(&packages, to)
 }
 
 fn find(root: &Path) -> Result<Kernel> {
@@ -119,8 +124,7 @@ impl Apt {
     fn new(folder: &Path, suite: &str) -> Result<Self> {
         if workspace::find_program("apt-get").is_none() {
             bail!(
-                "the kernels are fetched with apt-get, which is not here; unpack a kernel package \
-                 into {} yourself",
+                "packages are fetched with apt-get, which is not here; unpack them into {} yourself",
                 folder.join("root").display()
             );
         }
@@ -144,7 +148,9 @@ impl Apt {
             // Another user may not write into our cache.
             "APT::Sandbox::User=root".to_owned(),
         ];
-        Ok(Self { folder: folder.to_owned(), options: options.to_vec() })
+        let apt = Self { folder: folder.to_owned(), options: options.to_vec() };
+        workspace::output(apt.command("apt-get").args(["-qq", "update"]))?;
+        Ok(apt)
     }
 
     fn command(&self, program: &str) -> Command {
@@ -156,9 +162,8 @@ impl Apt {
         command
     }
 
-    /// The packages that hold image and modules, downloaded.
-    fn download(&self) -> Result<Vec<PathBuf>> {
-        workspace::output(self.command("apt-get").args(["-qq", "update"]))?;
+    /// The packages that hold image and modules.
+    fn kernel_packages(&self) -> Result<Vec<String>> {
         let mut wanted: Vec<String> = self.dependencies(PACKAGE)?;
         // Newer releases split the image into parts of its own version.
         let parts: Vec<String> = wanted
@@ -170,15 +175,20 @@ impl Apt {
         if wanted.is_empty() {
             bail!("{PACKAGE} depends on no kernel");
         }
-        workspace::output(self.command("apt-get").args(["-qq", "download"]).args(&wanted))?;
-        let mut packages = Vec::new();
+        Ok(wanted)
+    }
+
+    fn unpack(&self, packages: &[String], to: &Path) -> Result<()> {
+        workspace::output(self.command("apt-get").args(["-qq", "download"]).args(packages))?;
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "deb") {
-                packages.push(path);
+                let mut dpkg = Command::new("dpkg-deb");
+                workspace::output(dpkg.arg("-x").arg(&path).arg(to))?;
+                fs::remove_file(&path)?;
             }
         }
-        Ok(packages)
+        Ok(())
     }
 
     /// The kernel's parts among the dependencies of a package.

@@ -20,6 +20,8 @@ pub enum Group {
     Tests,
     /// The QEMU matrix of `cargo xtask test --kernels`.
     Kernels,
+    /// The kernel's own tests of its verifier: `cargo xtask conformance verifier`.
+    Selftests,
 }
 
 struct Requirement {
@@ -34,6 +36,9 @@ struct Requirement {
 const BOTH: &[Group] = &[Group::Demo, Group::Tests];
 const TESTS: &[Group] = &[Group::Tests];
 const KERNELS: &[Group] = &[Group::Kernels];
+const KERNELS_SELFTESTS: &[Group] = &[Group::Kernels, Group::Selftests];
+const TESTS_SELFTESTS: &[Group] = &[Group::Tests, Group::Selftests];
+const SELFTESTS: &[Group] = &[Group::Selftests];
 
 #[rustfmt::skip]
 const REQUIREMENTS: &[Requirement] = &[
@@ -45,10 +50,13 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { program: "nft", debian: "nftables", fedora: "nftables", arch: "nftables", suse: "nftables", groups: TESTS },
     Requirement { program: "socat", debian: "socat", fedora: "socat", arch: "socat", suse: "socat", groups: TESTS },
     Requirement { program: "tcpdump", debian: "tcpdump", fedora: "tcpdump", arch: "tcpdump", suse: "tcpdump", groups: TESTS },
-    Requirement { program: "bpftool", debian: "bpftool", fedora: "bpftool", arch: "bpf", suse: "bpftool", groups: TESTS },
+    Requirement { program: "bpftool", debian: "bpftool", fedora: "bpftool", arch: "bpf", suse: "bpftool", groups: TESTS_SELFTESTS },
     Requirement { program: "qemu-system-x86_64", debian: "qemu-system-x86", fedora: "qemu-system-x86-core", arch: "qemu-system-x86", suse: "qemu-x86", groups: KERNELS },
-    Requirement { program: "xz", debian: "xz-utils", fedora: "xz", arch: "xz", suse: "xz", groups: KERNELS },
-    Requirement { program: "dpkg-deb", debian: "dpkg", fedora: "dpkg", arch: "dpkg", suse: "dpkg", groups: KERNELS },
+    Requirement { program: "xz", debian: "xz-utils", fedora: "xz", arch: "xz", suse: "xz", groups: KERNELS_SELFTESTS },
+    Requirement { program: "clang-19", debian: "clang-19", fedora: "clang19", arch: "clang19", suse: "clang19", groups: SELFTESTS },
+    Requirement { program: "python3", debian: "python3-minimal", fedora: "python3", arch: "python", suse: "python3", groups: SELFTESTS },
+    Requirement { program: "tar", debian: "tar", fedora: "tar", arch: "tar", suse: "tar", groups: SELFTESTS },
+    Requirement { program: "dpkg-deb", debian: "dpkg", fedora: "dpkg", arch: "dpkg", suse: "dpkg", groups: KERNELS_SELFTESTS },
 ];
 
 /// Installs what it can and returns the programs that are still missing.

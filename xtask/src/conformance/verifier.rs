@@ -1,0 +1,165 @@
+//! The kernel's own tests of its verifier, put to ours.
+//!
+//! Each program in the selftests' `progs/verifier_*.c` is labelled with the verdict it should get,
+//! the messages and what it returns when it is run. We compile them, ask our verifier (and the
+//! running kernel, for reference) and print how far the answers agree.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process;
+
+use anyhow::{Context as _, Result, bail};
+use bpf_object::btf::Btf;
+use bpf_object::{Object, Program};
+use clap::Args;
+
+use crate::report::Step;
+use crate::setup;
+
+mod agreement;
+mod compile;
+mod engine;
+mod expectation;
+mod pattern;
+mod source;
+mod tally;
+
+use agreement::Relation;
+use engine::Answer;
+use expectation::{Expectation, Side};
+use source::Source;
+use tally::{Outcome, Tally};
+
+#[derive(Args)]
+pub struct Verifier {
+    /// Only files whose name has this in it, such as `spill_fill`
+    #[arg(long, value_name = "NAME")]
+    file: Option<String>,
+    /// Only tests whose function or description has this in it
+    #[arg(long, value_name = "NAME")]
+    test: Option<String>,
+    /// Also show what agrees, and the whole of our verifier's refusals
+    #[arg(long)]
+    verbose: bool,
+    /// Fail unless at least this share of the privileged tests agrees, in percent
+    #[arg(long, value_name = "PERCENT")]
+    at_least: Option<f64>,
+}
+
+/// A test with the program that it is about.
+struct Test {
+    name: String,
+    expectation: Expectation,
+    /// What couldn't be linked is told.
+    program: Result<Program, bpf_object::Error>,
+}
+
+pub fn run(options: &Verifier) -> Result<()> {
+    setup::packages(&[setup::Group::Selftests])?;
+    let source = Source::fetch()?;
+    let objects = compile::compile(&source)?;
+    let kernel = Btf::parse(&fs::read(&source.types)?)?;
+
+    let step = Step::start("verifying");
+    let mut tally = Tally::default();
+    let mut lines = Vec::new();
+    for path in &objects {
+        let file = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if options.file.as_ref().is_some_and(|wanted| !file.contains(wanted)) {
+            continue;
+        }
+        let object = Object::parse(&fs::read(path)?).with_context(|| file.clone())?;
+        for test in tests(&source, &object, &kernel)? {
+            if options.test.as_ref().is_some_and(|wanted| !test.is_called(wanted)) {
+                continue;
+            }
+            for outcome in outcomes(&file, &object, &kernel, &test) {
+                if options.verbose || outcome.relation() != Relation::Agrees {
+                    lines.push(outcome.to_string());
+                }
+                tally.add(outcome);
+            }
+        }
+    }
+    if tally.is_empty() {
+        bail!("no test was chosen");
+    }
+    step.done(format!("{} answers", tally.len()));
+    for line in &lines {
+        println!("{line}");
+    }
+    println!("{tally}");
+    let share = tally.agreement();
+    if options.at_least.is_some_and(|least| share < least) {
+        println!("{share:.1}% is less than was asked for");
+        process::exit(1);
+    }
+    Ok(())
+}
+
+impl Test {
+    fn is_called(&self, wanted: &str) -> bool {
+        let description = self.expectation.description.as_deref();
+        self.name.contains(wanted) || description.is_some_and(|text| text.contains(wanted))
+    }
+}
+
+/// The tests of an object that are for this processor.
+fn tests(source: &Source, object: &Object, kernel: &Btf) -> Result<Vec<Test>> {
+    let types = object.types.as_ref().context("the object has no types")?;
+    let mut others: HashMap<String, Btf> = HashMap::new();
+    let mut tests = Vec::new();
+    for function in object.programs() {
+        let kind = function.kind.with_context(|| format!("{} has no type", function.name))?;
+        let expectation =
+            Expectation::of(types, kind).with_context(|| format!("of {}", function.name))?;
+        if expectation.auxiliary || !expectation.is_for_us() {
+            continue;
+        }
+        let target = match &expectation.types {
+            None => kernel,
+            Some(name) => {
+                if !others.contains_key(name) {
+                    others.insert(name.clone(), types_of(&compile::other_types(source, name)?)?);
+                }
+                &others[name]
+            }
+        };
+        let program = object.link(&function.name, Some(target));
+        tests.push(Test { name: function.name.clone(), expectation, program });
+    }
+    Ok(tests)
+}
+
+fn types_of(path: &Path) -> Result<Btf> {
+    let object = Object::parse(&fs::read(path)?)?;
+    object.types.with_context(|| format!("{} has no types", path.display()))
+}
+
+/// One outcome for each of the two sides that is labelled.
+fn outcomes(file: &str, object: &Object, kernel: &Btf, test: &Test) -> Vec<Outcome> {
+    let sides = [(true, &test.expectation.privileged), (false, &test.expectation.unprivileged)];
+    let outcome = |(privileged, side): (bool, &Option<Side>)| {
+        let expected = side.clone()?;
+        // Every test can be without CAP_PERFMON, but this file's are so in the kernel's runner.
+        let trusted = privileged && file != "verifier_mtu";
+        let (answer, took) = match &test.program {
+            Err(error) => (engine::not_linked(error), None),
+            Ok(program) => {
+                let (answer, took) =
+                    engine::judge(object, program, kernel, &test.expectation, trusted);
+                (answer, Some(took))
+            }
+        };
+        Some(Outcome {
+            file: file.to_owned(),
+            test: test.name.clone(),
+            privileged,
+            expected,
+            answer,
+            took,
+        })
+    };
+    sides.into_iter().filter_map(outcome).collect()
+}
