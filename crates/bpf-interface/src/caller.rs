@@ -2,6 +2,8 @@
 
 use bpf_object::{AttachType, ProgramKind, ProgramType};
 
+use crate::context::default_attach;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller<'a> {
     pub program: ProgramType,
@@ -26,8 +28,9 @@ pub enum Privilege {
 }
 
 impl<'a> Caller<'a> {
-    /// Loaded by root.
+    /// Loaded by root. Without an attach type (0) it is the one that the kernel takes.
     pub fn new(program: ProgramType, attach: AttachType) -> Self {
+        let attach = default_attach(program, attach);
         Self { program, attach, sleepable: false, target: "", privilege: Privilege::Perfmon }
     }
 

@@ -154,7 +154,8 @@ pub fn allows_path(caller: &Caller<'_>) -> bool {
 /// Whether a tracing program may attach to the function at all, as far as the name says.
 pub fn is_traceable(function: &str, attach: AttachType) -> bool {
     let needs_return = matches!(attach, AttachType::TRACE_FEXIT | AttachType::MODIFY_RETURN);
-    !DENIED.contains(&function) && !(needs_return && WITHOUT_RETURN.contains(&function))
+    let never_returns = WITHOUT_RETURN.contains(&function);
+    !(DENIED.contains(&function) || needs_return && never_returns)
 }
 
 /// Whether a program may change what the function returns. The kernel says yes as well to functions

@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod caller;
+pub mod context;
 pub mod helper;
 pub mod hook;
+pub mod program;
 pub mod prototype;
