@@ -14,17 +14,21 @@
 //! instructions at checked positions). Users of this crate need none.
 
 pub mod conformance;
+mod errno;
 mod fault;
 mod fuse;
 mod interpret;
 mod load;
+pub mod map;
 mod memory;
 mod op;
 mod platform;
 mod program;
 mod run;
 pub mod semantics;
+mod slab;
 
+pub use errno::Errno;
 pub use fault::{Fault, LoadError, Reason, Stop};
 pub use memory::{AccessError, Memory};
 pub use platform::{Helper, Platform};

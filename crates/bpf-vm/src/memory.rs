@@ -25,6 +25,10 @@ pub struct Memory<'m> {
     pub(crate) regions: Vec<Region>,
     /// What the packet instructions load from.
     pub(crate) packet: Option<Region>,
+    /// The values of maps.
+    areas: Vec<Area>,
+    /// What of `regions` is the packet.
+    packet_region: Option<Region>,
     lent: PhantomData<&'m mut [u8]>,
 }
 
@@ -40,6 +44,29 @@ impl Region {
     pub fn holds(&self, address: u64, length: u64) -> bool {
         let offset = address.wrapping_sub(self.start);
         offset < self.length && self.length - offset >= length
+    }
+}
+
+/// Elements side by side, of which an access may touch one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Area {
+    pub region: Region,
+    /// From one element to the next.
+    pub stride: u32,
+    /// How much of an element may be accessed.
+    pub size: u32,
+}
+
+impl Area {
+    /// The element in which an access lies wholly.
+    fn element(&self, address: u64, length: u64) -> Option<Region> {
+        if !self.region.holds(address, length) {
+            return None;
+        }
+        let offset = (address - self.region.start) % u64::from(self.stride.max(1));
+        let start = address - offset;
+        let element = Region { start, length: self.size.into(), ..self.region };
+        element.holds(address, length).then_some(element)
     }
 }
 
@@ -69,6 +96,40 @@ impl<'m> Memory<'m> {
         let start = self.lend(bytes);
         self.packet = self.regions.last().copied();
         start
+    }
+
+    /// Lends memory that isn't borrowed. Whoever calls this keeps it until the run is over, or
+    /// until it is taken back and no element of it was found since.
+    pub(crate) fn add(&mut self, region: Region) {
+        if !self.regions.contains(&region) {
+            self.regions.push(region);
+        }
+    }
+
+    pub(crate) fn take_back(&mut self, start: u64) {
+        self.regions.retain(|region| region.start != start);
+    }
+
+    /// As [`Self::add`].
+    pub(crate) fn add_area(&mut self, area: Area) {
+        if !self.areas.contains(&area) {
+            self.areas.push(area);
+        }
+    }
+
+    /// Replaces what is lent of the packet.
+    pub(crate) fn move_packet(&mut self, direct: Region, instructions: Region) {
+        if let Some(old) = self.packet_region.replace(direct) {
+            self.regions.retain(|region| *region != old);
+        }
+        self.regions.push(direct);
+        self.packet = Some(instructions);
+    }
+
+    /// The region in which an access lies wholly.
+    pub(crate) fn find(&self, address: u64, length: u64) -> Option<Region> {
+        find(&self.regions, address, length)
+            .or_else(|| self.areas.iter().find_map(|area| area.element(address, length)))
     }
 }
 

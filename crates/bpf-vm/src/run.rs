@@ -8,7 +8,7 @@ use std::ptr;
 use bpf_isa::{AtomicOp, Narrow, Size, Width};
 
 use crate::fault::{Fault, Reason, Stop};
-use crate::memory::{self, AccessError, Memory, ORDER, Region, find, load, store};
+use crate::memory::{self, AccessError, Memory, ORDER, Region, load, store};
 use crate::program::{Input, Program, slot_of_code};
 
 /// Bytes of stack per function, as in the kernel.
@@ -102,7 +102,7 @@ impl Run<'_> {
     #[inline(never)]
     pub fn find(&self, address: u64, length: u64, write: bool) -> Result<Region, Reason> {
         let stack = Some(self.stack()).filter(|stack| stack.holds(address, length));
-        match stack.or_else(|| find(&self.memory.regions, address, length)) {
+        match stack.or_else(|| self.memory.find(address, length)) {
             Some(region) if region.writable || !write => Ok(region),
             _ if write => Err(AccessError::Write { address, length }.into()),
             _ => Err(AccessError::Read { address, length }.into()),
@@ -283,7 +283,7 @@ pub struct Call<'a, 'm> {
     run: &'a mut Run<'m>,
 }
 
-impl Call<'_, '_> {
+impl<'m> Call<'_, 'm> {
     /// Copies from the program's memory.
     pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Stop> {
         self.run.check(address, into.len() as u64, false)?;
@@ -302,6 +302,11 @@ impl Call<'_, '_> {
         // memory that it can only read.
         unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         Ok(())
+    }
+
+    /// What is lent to the run. A helper may add to it, and it may take back what it has added.
+    pub(crate) fn memory(&mut self) -> &mut Memory<'m> {
+        &mut self.run.memory
     }
 
     /// What [`Input::state`] holds, if it is a `T`.
