@@ -9,15 +9,20 @@ use std::sync::{Arc, OnceLock};
 
 mod build;
 mod display;
+mod duplicates;
 mod extension;
+mod loadable;
 mod query;
 mod read;
+mod references;
 mod write;
 
+pub(crate) use duplicates::Classes;
 pub use extension::{
     CoreKind, CoreRecord, Extension, FunctionRecord, LineRecord, Records, SectionRecords,
 };
 pub use query::{Field, essential_name};
+pub(crate) use references::Strings;
 
 pub(crate) const MAGIC: u16 = 0xeb9f;
 
@@ -36,13 +41,13 @@ impl TypeId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StringId(pub u32);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Type {
     pub name: StringId,
     pub kind: Kind,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     Int(Int),
     Pointer(TypeId),
@@ -90,7 +95,7 @@ pub enum Kind {
     Enum64(Enum64),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Int {
     /// In bytes.
     pub size: u32,
@@ -111,7 +116,7 @@ impl Int {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Array {
     pub element: TypeId,
     pub index: TypeId,
@@ -119,7 +124,7 @@ pub struct Array {
 }
 
 /// A struct or a union.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Composite {
     pub size: u32,
     /// Whether the members' encoding has room for the widths of bit fields.
@@ -127,7 +132,7 @@ pub struct Composite {
     pub members: Vec<Member>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     pub name: StringId,
     pub kind: TypeId,
@@ -137,28 +142,28 @@ pub struct Member {
     pub bits: u8,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Enum {
     pub size: u32,
     pub signed: bool,
     pub values: Vec<(StringId, u32)>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Enum64 {
     pub size: u32,
     pub signed: bool,
     pub values: Vec<(StringId, u64)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Parameter {
     pub name: StringId,
     pub kind: TypeId,
 }
 
 /// A variable's place in its section.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Placement {
     pub variable: TypeId,
     pub offset: u32,

@@ -97,6 +97,15 @@ impl Symbol<'_> {
         self.binding == elf::STB_LOCAL.0
     }
 
+    /// Seen from outside of the object: such functions are verified on their own.
+    pub fn is_shared(&self) -> bool {
+        !self.is_local() && !self.is_hidden()
+    }
+
+    pub fn is_hidden(&self) -> bool {
+        matches!(self.visibility, v if v == elf::STV_HIDDEN.0 || v == elf::STV_INTERNAL.0)
+    }
+
     pub fn is_weak(&self) -> bool {
         self.binding == elf::STB_WEAK.0
     }

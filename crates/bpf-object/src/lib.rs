@@ -27,6 +27,7 @@
 
 pub mod btf;
 mod bytes;
+mod combine;
 mod core_relocation;
 mod elf;
 mod error;
@@ -39,6 +40,7 @@ mod section_name;
 mod slot;
 mod write;
 
+pub use combine::{CombineError, Input, combine};
 pub use core_relocation::{Answer, CoreError, answer};
 pub use elf::DataKind;
 pub use error::{Error, Problem};

@@ -238,7 +238,7 @@ fn summary(section: &crate::elf::Section<'_>) -> SectionSummary {
 }
 
 /// Compilers leave sizes and places of variables to the linker, and there is none.
-fn complete(types: &mut Btf, elf: &Elf<'_>) {
+pub(crate) fn complete(types: &mut Btf, elf: &Elf<'_>) {
     let lists: Vec<(TypeId, Kind)> = types
         .own_types()
         .filter(|(_, entry)| matches!(entry.kind, Kind::DataSection { .. }))
@@ -257,6 +257,15 @@ fn complete(types: &mut Btf, elf: &Elf<'_>) {
         }
         variables.sort_by_key(|place| place.offset);
         types.replace(id, kind);
+    }
+    // A hidden function is not verified on its own, whatever the compiler says of its linkage.
+    for symbol in elf.symbols.iter().filter(|symbol| symbol.is_function() && symbol.is_hidden()) {
+        let shared = |kind: &Kind| matches!(kind, Kind::Function { linkage: Linkage::Global, .. });
+        let Some(id) = types.find(symbol.name, shared) else { continue };
+        if let Some(Kind::Function { prototype, .. }) = types.kind(id) {
+            let kind = Kind::Function { prototype: *prototype, linkage: Linkage::Static };
+            types.replace(id, kind);
+        }
     }
 }
 

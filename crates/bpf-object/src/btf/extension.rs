@@ -126,6 +126,45 @@ impl Extension {
     }
 }
 
+impl Extension {
+    /// The bytes of the section `.BTF.ext`.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        const HEADER: u32 = 32;
+        let functions = written(&self.functions, 8, |record| vec![record.offset, record.kind.0]);
+        let lines = written(&self.lines, 16, |record| {
+            let position = record.line << 10 | record.column & 0x3ff;
+            vec![record.offset, record.file.0, record.text.0, position]
+        });
+        let relocations = written(&self.relocations, 16, |record| {
+            vec![record.offset, record.root.0, record.path.0, record.kind as u32]
+        });
+        let mut bytes = Vec::new();
+        bytes.extend(MAGIC.to_le_bytes());
+        // Version, flags.
+        bytes.extend([1, 0]);
+        bytes.extend(HEADER.to_le_bytes());
+        let mut start = 0;
+        for part in [&functions, &lines, &relocations] {
+            bytes.extend((start as u32).to_le_bytes());
+            bytes.extend((part.len() as u32).to_le_bytes());
+            start += part.len();
+        }
+        [bytes, functions, lines, relocations].concat()
+    }
+}
+
+fn written<R>(groups: &Records<R>, size: u32, words: impl Fn(&R) -> Vec<u32>) -> Vec<u8> {
+    if groups.is_empty() {
+        return Vec::new();
+    }
+    let mut all = vec![size];
+    for group in groups {
+        all.extend([group.section.0, group.records.len() as u32]);
+        all.extend(group.records.iter().flat_map(&words));
+    }
+    all.into_iter().flat_map(u32::to_le_bytes).collect()
+}
+
 /// `smallest` is the size of a record that we know; newer compilers may append fields.
 fn records<R>(
     bytes: &[u8],

@@ -50,7 +50,7 @@ impl Object {
                 let function = Function {
                     name: symbol.name.to_owned(),
                     role: role(section.name, &symbol),
-                    linkage: if symbol.is_local() { Linkage::Static } else { Linkage::Global },
+                    linkage: if symbol.is_shared() { Linkage::Global } else { Linkage::Static },
                     section: section.name.to_owned(),
                     offset: start,
                     kind: record.first().map(|record| record.kind),

@@ -4,6 +4,7 @@ pub mod asm;
 mod code;
 pub mod disasm;
 pub mod inspect;
+pub mod link;
 mod object_file;
 
 use crate::failure::Failure;
@@ -16,6 +17,7 @@ pub enum Command {
     Inspect(inspect::Args),
     Disasm(disasm::Args),
     Asm(asm::Args),
+    Link(link::Args),
 }
 
 pub fn run(command: Command, screen: &Screen) -> Result<ExitCode, Failure> {
@@ -23,5 +25,6 @@ pub fn run(command: Command, screen: &Screen) -> Result<ExitCode, Failure> {
         Command::Inspect(args) => inspect::run(&args, screen),
         Command::Disasm(args) => disasm::run(&args, screen),
         Command::Asm(args) => asm::run(&args, screen),
+        Command::Link(args) => link::run(&args, screen),
     }
 }

@@ -223,3 +223,20 @@ fn source_lines_and_names() {
         assert!(inspected.out.contains(part), "`{part}` is not in\n{inspected}");
     }
 }
+
+#[test]
+fn several_objects_become_one() {
+    let place = Place::new().with("a.s", LOOP).with("b.s", "r0 = 2\nexit\n");
+    assert_eq!(place.skep("prog asm a.s -o a.o --section xdp").code, 0);
+    assert_eq!(place.skep("prog asm b.s -o b.o --section tc").code, 0);
+    assert_snapshot!(place.skep("prog link a.o b.o -o both.o"), @r#"
+    exit code 0
+    "#);
+    let inspected = place.skep("prog inspect both.o");
+    assert!(inspected.out.contains("  a      xdp         xdp") && inspected.out.contains("  b "));
+    assert_snapshot!(place.skep("prog link a.o a.o -o both.o"), @r#"
+    stderr: error: `a` is defined in a.o and in a.o; one of them may be weak or static
+    exit code 4
+    "#);
+    assert_eq!(place.skep("prog link missing.o -o both.o").code, 2);
+}

@@ -27,6 +27,9 @@ pub struct ObjectFile {
     pub kernel: Option<Btf>,
 }
 
+/// A program's name, and what came of linking it.
+pub type Linked = (String, Result<Program, Error>);
+
 pub fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::Usage(format!("cannot read {}: {error}", path.display()))
 }
@@ -63,10 +66,7 @@ impl ObjectFile {
     }
 
     /// All programs, or the one that was asked for, which may also be a function.
-    pub fn programs(
-        &self,
-        wanted: Option<&str>,
-    ) -> Result<Vec<(String, Result<Program, Error>)>, Failure> {
+    pub fn programs(&self, wanted: Option<&str>) -> Result<Vec<Linked>, Failure> {
         let names: Vec<String> = match wanted {
             Some(name) if self.object.functions.iter().any(|function| function.name == name) => {
                 vec![name.to_owned()]
@@ -127,7 +127,11 @@ impl ObjectFile {
 /// An ELF object, or bare instructions, which are taken for one program called `program`.
 pub fn parse(bytes: &[u8]) -> Result<Object, Error> {
     let is_elf = bytes.starts_with(b"\x7fELF");
-    if !is_elf && !bytes.is_empty() && bytes.len() % 8 == 0 && bpf_isa::decode(bytes).is_ok() {
+    if !is_elf
+        && !bytes.is_empty()
+        && bytes.len().is_multiple_of(8)
+        && bpf_isa::decode(bytes).is_ok()
+    {
         return Object::parse(&bpf_object::object_of_code("program", "program", "GPL", bytes));
     }
     Object::parse(bytes)
