@@ -27,20 +27,21 @@
 //!
 //! **Which flows are remembered.** A slot of a ring is a backend number and a bit, [`slot::MOVED`].
 //! Without the bit the slot's owner gets every packet and no flow is remembered. The bit is set for
-//! slots whose owner has changed, and [`FrontEnd::previous`] then leads to a second ring of the same
-//! length with the owner before the first change of the *window*, which ends at
-//! [`FrontEnd::window_end_ns`]:
+//! slots whose owner has changed, and [`FrontEnd::previous`] then leads to a second ring with the
+//! owner before the first change of the *window*, which ends at [`FrontEnd::window_end_ns`]:
 //!
 //! - a packet whose flow is in `lb_flows` goes where the flow goes (unless that backend is down);
 //! - within the window a TCP SYN opens a flow, which goes to the owner and is remembered;
 //! - within the window any other packet of an unknown flow belongs to a flow that is older than the
 //!   window's first change: it goes to the previous owner and is remembered. Previous owner 0 (it
 //!   died) stands for the owner;
-//! - after the window an unknown flow goes to the owner and is not remembered.
+//! - after the window an unknown flow goes to the owner and is not remembered; a SYN of a remembered
+//!   one makes it the owner's.
 //!
 //! A further change within the window keeps each slot's previous owner and extends the window, since
 //! whatever began after the first change is remembered. A further change after the window sets
-//! previous owners anew. The bit can be cleared once no remembered flow of the slot is left.
+//! previous owners anew. The bit can be cleared once the window has ended and no
+//! flow of the slot is left in `lb_flows`: dead ones are removed before.
 
 use crate::{Address, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -159,8 +160,7 @@ pub struct FrontEnd {
     pub ring: u32,
     /// Slots in the ring; 0 means no backend.
     pub ring_len: u32,
-    /// First slot of the ring of previous owners, as long as `ring`; not read unless a slot is
-    /// [`slot::MOVED`].
+    /// First slot of the ring of previous owners; not read unless a slot is [`slot::MOVED`].
     pub previous: u32,
     /// New flows a second; 0 means no limit.
     pub new_flows_per_second: u32,
@@ -169,7 +169,8 @@ pub struct FrontEnd {
     /// Table of `lb_sources` that goes before the ring; read with
     /// [`frontend_flags::SOURCE_ROUTING`].
     pub sources: u32,
-    pub zero: u32,
+    /// Slots in the ring of previous owners: as many as in `ring`, unless that has got another size.
+    pub previous_len: u32,
 }
 
 const _: () = assert!(size_of::<FrontEnd>() == 40);

@@ -84,7 +84,7 @@ fn layouts_of_the_balancer_are_as_reviewed() {
         PrefixKey { prefix_len, port, protocol, zero, address }
         FrontEnd {
             vip, flags, ring, ring_len, previous, new_flows_per_second, window_end_ns, sources,
-            zero,
+            previous_len,
         }
         RingBlock { slots }
         Backend {

@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod balancer;
 pub mod maglev;
 
 mod backends;
@@ -20,5 +21,8 @@ mod compiler;
 mod ring;
 mod view;
 
-pub use compiler::{Capacity, Changes, Compiler, Problem, ServiceRef, Tables, WorkloadInput};
-pub use view::{BackendView, PortView, ServiceView};
+pub use compiler::{
+    Capacity, Changes, Compiler, FrontEndKind, NodeInput, Problem, ServiceRef, Tables,
+    WorkloadInput,
+};
+pub use view::{BackendView, FrontEndView, PortView, ServiceView};
