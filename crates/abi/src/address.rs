@@ -39,6 +39,12 @@ impl Address {
         ])
     }
 
+    /// No address, but a number where one is expected; never equal to an address that can be used.
+    #[inline(always)]
+    pub const fn from_number(number: u64) -> Self {
+        Address([0, 1, number as u32, (number >> 32) as u32])
+    }
+
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {
         self.0[0] == 0 && self.0[1] == 0 && self.0[2] == Self::MAPPED

@@ -32,10 +32,12 @@ pub enum DropReason {
     UnrelatedError = 13,
     /// The endpoint that the packet is for is not known (any more).
     NoEndpoint = 14,
+    /// The service takes no flows of this source (`loadBalancerSourceRanges`).
+    SourceNotAdmitted = 15,
 }
 
 impl DropReason {
-    pub const ALL: [DropReason; 14] = [
+    pub const ALL: [DropReason; 15] = [
         DropReason::PolicyDefault,
         DropReason::PolicyDenied,
         DropReason::SpoofedSource,
@@ -50,6 +52,7 @@ impl DropReason {
         DropReason::TimeExceeded,
         DropReason::UnrelatedError,
         DropReason::NoEndpoint,
+        DropReason::SourceNotAdmitted,
     ];
 
     pub fn from_number(number: u8) -> Option<Self> {
@@ -73,6 +76,7 @@ impl DropReason {
             DropReason::TimeExceeded => "time-exceeded",
             DropReason::UnrelatedError => "unrelated-error",
             DropReason::NoEndpoint => "no-endpoint",
+            DropReason::SourceNotAdmitted => "source-not-admitted",
         }
     }
 }

@@ -29,7 +29,7 @@ pub mod state;
 pub use address::{Address, Port};
 
 /// Version of all layouts here. An agent that finds pinned maps of another version replaces them.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 #[cfg(test)]
 mod layout_tests;

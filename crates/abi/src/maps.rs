@@ -10,6 +10,9 @@
 //! | `services` | hash | [`ServiceKey`](crate::service::ServiceKey) | [`Service`](crate::service::Service) |
 //! | `ring` | array | block | [`RingBlock`](crate::service::RingBlock) |
 //! | `backends` | hash | backend id, `u32` | [`Backend`](crate::service::Backend) |
+//! | `affinities` | LRU hash | [`AffinityKey`](crate::service::AffinityKey) | [`Affinity`](crate::service::Affinity) |
+//! | `members` | hash | [`MemberKey`](crate::service::MemberKey) | [`Present`](crate::service::Present) |
+//! | `source_ranges` | LPM trie | [`SourceRangeKey`](crate::service::SourceRangeKey) | [`Present`](crate::service::Present) |
 //! | `conntrack` | LRU hash | [`FlowKey`](crate::conntrack::FlowKey) | [`Connection`](crate::conntrack::Connection) |
 //! | `service_flows` | LRU hash | [`ServiceFlowKey`](crate::conntrack::ServiceFlowKey) | [`ServiceFlow`](crate::conntrack::ServiceFlow) |
 //! | `fragments` | LRU hash | [`FragmentKey`](crate::conntrack::FragmentKey) | [`FragmentPorts`](crate::conntrack::FragmentPorts) |
@@ -29,6 +32,9 @@ pub const PORTS: &str = "ports";
 pub const SERVICES: &str = "services";
 pub const RING: &str = "ring";
 pub const BACKENDS: &str = "backends";
+pub const AFFINITIES: &str = "affinities";
+pub const MEMBERS: &str = "members";
+pub const SOURCE_RANGES: &str = "source_ranges";
 pub const CONNTRACK: &str = "conntrack";
 pub const SERVICE_FLOWS: &str = "service_flows";
 pub const FRAGMENTS: &str = "fragments";
@@ -50,6 +56,9 @@ pub mod capacity {
     /// Blocks of 32 slots.
     pub const RING: u32 = 65_536;
     pub const BACKENDS: u32 = 262_144;
+    pub const AFFINITIES: u32 = 65_536;
+    pub const MEMBERS: u32 = 65_536;
+    pub const SOURCE_RANGES: u32 = 16_384;
     pub const CONNTRACK: u32 = 131_072;
     pub const SERVICE_FLOWS: u32 = 65_536;
     pub const FRAGMENTS: u32 = 8_192;

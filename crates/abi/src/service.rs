@@ -11,10 +11,19 @@ pub struct ServiceKey {
     pub port: Port,
     /// IP protocol number.
     pub protocol: u8,
-    pub zero: u8,
+    /// Who asks: one of [`scope`].
+    pub scope: u8,
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 20);
+
+/// Where traffic to a front-end comes from: which backends it may have depends on that.
+pub mod scope {
+    /// Workloads of this node.
+    pub const INSIDE: u8 = 0;
+    /// The node's other interfaces. Cluster IPs have no entry for it.
+    pub const OUTSIDE: u8 = 1;
+}
 
 /// Value of map `services`. Replaced as a whole when backends change, after the new ring has been
 /// written, so that a packet sees the old or the new one.
@@ -29,15 +38,86 @@ pub struct Service {
     pub ring_len: u32,
     /// Bits of [`service_flags`].
     pub flags: u32,
+    /// For how many seconds a client keeps its backend; 0 if each flow chooses anew.
+    pub affinity_s: u32,
 }
 
-const _: () = assert!(size_of::<Service>() == 16);
+const _: () = assert!(size_of::<Service>() == 20);
 
 pub mod service_flags {
     /// The ring is a Maglev ring and is indexed by the flow's hash; without it the ring is the
     /// list of backends and is indexed at random.
     pub const MAGLEV: u32 = 1;
+    /// Only sources in map `source_ranges` may come.
+    pub const SOURCE_RANGES: u32 = 2;
+    /// All backends are on this node, so that the client's address can stay
+    /// (`externalTrafficPolicy: Local`).
+    pub const LOCAL: u32 = 4;
 }
+
+/// Key of map `affinities` (LRU hash): a client of a service with affinity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct AffinityKey {
+    /// Its address; for sockets, which have none yet when they connect, their network namespace's
+    /// cookie in the last 8 bytes.
+    pub client: Address,
+    /// [`Service::id`].
+    pub service: u32,
+}
+
+const _: () = assert!(size_of::<AffinityKey>() == 20);
+
+/// Value of map `affinities`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Affinity {
+    /// When the client last opened a flow, boot-time nanoseconds.
+    pub last_used_ns: u64,
+    pub backend: u32,
+    pub zero: u32,
+}
+
+const _: () = assert!(size_of::<Affinity>() == 16);
+
+/// Key of map `members` (hash, value [`Present`]): the backends of services with affinity. A
+/// client's backend may still exist, but for another service.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    FromBytes,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
+)]
+#[repr(C)]
+pub struct MemberKey {
+    pub service: u32,
+    pub backend: u32,
+}
+
+const _: () = assert!(size_of::<MemberKey>() == 8);
+
+/// Key of map `source_ranges` (LPM trie, value [`Present`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct SourceRangeKey {
+    /// Bits that count: 32 for `service`, then those of the address.
+    pub prefix_len: u32,
+    pub service: u32,
+    pub address: Address,
+}
+
+const _: () = assert!(size_of::<SourceRangeKey>() == 24);
+
+/// The value where only the key counts.
+pub type Present = u8;
 
 /// Slots in one value of map `ring` (array): backend ids.
 pub const RING_BLOCK: usize = 32;

@@ -54,6 +54,10 @@ pub struct Options {
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
 
+    /// Zone of this node, for services that prefer backends of the same zone
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+
     /// Connections that conntrack can hold; takes effect when the maps are made
     #[arg(long, value_name = "N", default_value_t = abi::maps::capacity::CONNTRACK)]
     pub conntrack_max: u32,

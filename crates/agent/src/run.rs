@@ -42,7 +42,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     std::fs::create_dir_all(&options.state_dir)
         .with_context(|| format!("cannot make {}", options.state_dir.display()))?;
     let database = Database::open(&options.state_dir.join("skep.redb"))?;
-    let datapath = Datapath::open(config(&options), node::kept(&database)?)?;
+    let node_name = options.node_name.clone().unwrap_or_else(host_name);
+    let datapath = Datapath::open(config(&options, &node_name), node::kept(&database)?)?;
     let (desired, from_database) = Desired::load(database)?;
     let mut files = match &options.manifests {
         Some(folder) => {
@@ -58,7 +59,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let names = Arc::new(Mutex::new(Names::default()));
     let history = Arc::new(History::new(options.flow_history));
-    let node_name = options.node_name.clone().unwrap_or_else(host_name);
     let clock = BootClock::now()?;
     let enricher = Arc::new(Enricher {
         names: names.clone(),
@@ -110,10 +110,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn config(options: &Options) -> Config {
+fn config(options: &Options, node_name: &str) -> Config {
     Config {
         bpffs: options.bpffs.clone(),
         cgroup_root: options.cgroup_root.clone(),
+        node_name: node_name.to_owned(),
+        zone: options.zone.clone(),
         pool_v4: options.pool_v4,
         pool_v6: options.pool_v6,
         conntrack_max: options.conntrack_max,

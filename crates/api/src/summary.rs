@@ -101,6 +101,7 @@ impl DropReason {
             DropReason::TimeExceeded => "the hop limit ran out",
             DropReason::UnrelatedError => "an ICMP error of no known connection",
             DropReason::NoEndpoint => "the endpoint it is for is not known",
+            DropReason::SourceNotAdmitted => "the service takes no connections from this source",
         }
     }
 }

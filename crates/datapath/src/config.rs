@@ -9,6 +9,9 @@ pub struct Config {
     pub bpffs: PathBuf,
     /// Where relative cgroup paths begin; the mount of cgroup v2 if absent.
     pub cgroup_root: Option<PathBuf>,
+    /// As EndpointSlices name it.
+    pub node_name: String,
+    pub zone: Option<String>,
     pub pool_v4: Ipv4Net,
     pub pool_v6: Ipv6Net,
     pub conntrack_max: u32,

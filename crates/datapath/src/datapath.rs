@@ -12,7 +12,7 @@ use bpf_kernel::probe::{Feature, Features};
 use bpf_kernel::{AsyncRing, Map, Ring, Table};
 use model::{Kind, Model, ObjectName, ObjectRef, Origin};
 use policy::{Capacity, Change, Changes, Compiler, EndpointInput, Record};
-use services::WorkloadInput;
+use services::{NodeInput, WorkloadInput};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -131,11 +131,14 @@ impl Datapath {
             services: entries(tables.services.map()),
             ring: tables.ring.map().layout().max_entries,
             backends: entries(tables.backends.map()),
+            members: entries(tables.members.map()),
+            source_ranges: entries(tables.source_ranges.map()),
         });
         services.adopt(services::Tables {
             services: tables.services.entries()?.into_iter().collect(),
             ring: tables.ring.entries()?.into_iter().collect(),
             backends: tables.backends.entries()?.into_iter().collect(),
+            ..services::Tables::default()
         });
         let rows = EndpointRows::adopt(&tables.endpoints)?;
         Ok(Datapath {
@@ -270,10 +273,15 @@ impl Datapath {
     pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) -> Prepared {
         self.take_out();
         self.endpoints.set_host_addresses(&addresses);
+        self.services.set_node(NodeInput {
+            name: self.config.node_name.clone(),
+            zone: self.config.zone.clone(),
+            addresses: addresses.clone(),
+        });
         self.policy.set_host_addresses(addresses);
         Prepared {
             policy: self.policy.take_changes(),
-            services: services::Changes::default(),
+            services: self.services.take_changes(),
             problems: Vec::new(),
         }
     }
@@ -314,6 +322,8 @@ impl Datapath {
         tables.peers.insert_all(&policy.add_peers)?;
         tables.backends.insert_all(&services.add_backends)?;
         tables.ring.insert_all(&services.add_ring)?;
+        tables.members.insert_all(&services.add_members)?;
+        tables.source_ranges.insert_all(&services.add_source_ranges)?;
 
         let wanted = EndpointRows::wanted(&self.endpoints, |name| self.policy.published(name));
         // A new peer is known before a rule set that only knows the new one.
@@ -330,6 +340,8 @@ impl Datapath {
         let tables = &self.tables;
         tables.peers.remove_all(&policy.remove_peers)?;
         tables.ports.remove_all(&policy.remove_ports)?;
+        tables.members.remove_all(&services.remove_members)?;
+        tables.source_ranges.remove_all(&services.remove_source_ranges)?;
         tables.backends.remove_all(&services.remove_backends)?;
         Ok(())
     }
@@ -347,12 +359,18 @@ impl Datapath {
         let backends = Difference::between(tables.backends.entries()?, services.backends);
         let front_ends = Difference::between(tables.services.entries()?, services.services);
         let ring = Difference::between(tables.ring.entries()?, services.ring);
+        let members = services.members.into_iter().map(|key| (key, 1));
+        let members = Difference::between(tables.members.entries()?, members);
+        let ranges = services.source_ranges.into_iter().map(|key| (key, 1));
+        let ranges = Difference::between(tables.source_ranges.entries()?, ranges);
 
         tables.ports.insert_all(&ports.set)?;
         tables.peers.insert_all(&peers.set)?;
         tables.backends.insert_all(&backends.set)?;
         // What an array holds beyond the rings in use means nothing, so nothing is removed.
         tables.ring.insert_all(&ring.set)?;
+        tables.members.insert_all(&members.set)?;
+        tables.source_ranges.insert_all(&ranges.set)?;
         tables.addresses.insert_all(&addresses.set)?;
         self.rows.set(&tables.endpoints, &rows)?;
         tables.services.insert_all(&front_ends.set)?;
@@ -365,6 +383,8 @@ impl Datapath {
         let tables = &self.tables;
         tables.peers.remove_all(&peers.remove)?;
         tables.ports.remove_all(&ports.remove)?;
+        tables.members.remove_all(&members.remove)?;
+        tables.source_ranges.remove_all(&ranges.remove)?;
         tables.backends.remove_all(&backends.remove)?;
         tracing::info!(
             ports = ports.len(),
@@ -514,6 +534,8 @@ impl Datapath {
             fill(abi::maps::SERVICES, services.services, tables.services.map()),
             fill(abi::maps::RING, services.ring as usize, tables.ring.map()),
             fill(abi::maps::BACKENDS, services.backends, tables.backends.map()),
+            fill(abi::maps::MEMBERS, services.members, tables.members.map()),
+            fill(abi::maps::SOURCE_RANGES, services.source_ranges, tables.source_ranges.map()),
         ]
     }
 }

@@ -4,7 +4,7 @@ use abi::conntrack::{Connection, FlowKey};
 use abi::endpoint::{AddressInfo, AddressKey, Endpoint};
 use abi::metrics::Metric;
 use abi::policy::{PeerKey, PortKey, Rule};
-use abi::service::{Backend, RingBlock, Service, ServiceKey};
+use abi::service::{Backend, MemberKey, Present, RingBlock, Service, ServiceKey, SourceRangeKey};
 use abi::state::State;
 use abi::{Address, maps};
 use bpf_kernel::{Error, Map, PerCpu, Table};
@@ -21,6 +21,8 @@ pub struct Tables {
     pub services: Table<ServiceKey, Service>,
     pub ring: Table<u32, RingBlock>,
     pub backends: Table<u32, Backend>,
+    pub members: Table<MemberKey, Present>,
+    pub source_ranges: Table<SourceRangeKey, Present>,
     pub conntrack: Table<FlowKey, Connection>,
     pub metrics: PerCpu<u32, Metric>,
     pub events: Map,
@@ -38,6 +40,8 @@ impl Tables {
             services: Table::open(&dir.join(maps::SERVICES))?,
             ring: Table::open(&dir.join(maps::RING))?,
             backends: Table::open(&dir.join(maps::BACKENDS))?,
+            members: Table::open(&dir.join(maps::MEMBERS))?,
+            source_ranges: Table::open(&dir.join(maps::SOURCE_RANGES))?,
             conntrack: Table::open(&dir.join(maps::CONNTRACK))?,
             metrics: PerCpu::open(&dir.join(maps::METRICS))?,
             events: Map::open(&dir.join(maps::EVENTS))?,

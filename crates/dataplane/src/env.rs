@@ -8,7 +8,9 @@ use abi::endpoint::{AddressInfo, AddressKey, Endpoint};
 use abi::event::FlowEvent;
 use abi::policy::{PeerKey, PortKey, Rule};
 use abi::process::ProcessKey;
-use abi::service::{Backend, Service, ServiceKey};
+use abi::service::{
+    Affinity, AffinityKey, Backend, MemberKey, Service, ServiceKey, SourceRangeKey,
+};
 use abi::state::State;
 use core::ops::Deref;
 
@@ -35,6 +37,11 @@ pub trait Env {
     fn service(&self, key: &ServiceKey) -> Option<Service>;
     fn ring_slot(&self, block: u32, slot: u32) -> Option<u32>;
     fn backend(&self, id: u32) -> Option<Self::Held<'_, Backend>>;
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity>;
+    fn insert_affinity(&self, key: &AffinityKey, affinity: &Affinity);
+    fn is_member(&self, key: &MemberKey) -> bool;
+    /// Longest-prefix match.
+    fn is_in_source_ranges(&self, key: &SourceRangeKey) -> bool;
 
     fn connection(&self, key: &FlowKey) -> Option<Self::Held<'_, Entry>>;
     /// Inserts or replaces; false if the map takes no more.

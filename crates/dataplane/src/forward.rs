@@ -93,6 +93,8 @@ enum Chosen {
     NotAService,
     Backend,
     NoBackend,
+    /// The service doesn't take flows of this source.
+    NotAdmitted,
 }
 
 /// What doesn't fit on an eBPF stack.
@@ -423,6 +425,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             match self.choose_backend() {
                 Chosen::Backend => {}
                 Chosen::NoBackend => return Outcome::refuse(DropReason::NoBackend),
+                Chosen::NotAdmitted => return Outcome::refuse(DropReason::SourceNotAdmitted),
                 Chosen::NotAService => {
                     let tuple = &self.scratch.parsed.tuple;
                     self.from_high = flow::canonical(tuple, &mut self.scratch.key);
@@ -506,7 +509,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         *entry = Entry::empty();
         entry.denied.set(reason);
         policy::identify(self.env, original, entry);
-        if reason == DropReason::NoBackend as u8 {
+        if reason == DropReason::NoBackend as u8 || reason == DropReason::SourceNotAdmitted as u8 {
             entry.vip.set(original.destination);
             entry.vip_port.set(original.destination_port);
             if let Some(found) = self.env.service(&translation::service_key(original)) {

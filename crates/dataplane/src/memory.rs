@@ -15,7 +15,10 @@ use abi::conntrack::{FlowKey, FragmentKey, FragmentPorts, ServiceFlow, ServiceFl
 use abi::endpoint::{AddressInfo, AddressKey, Endpoint};
 use abi::event::FlowEvent;
 use abi::policy::{PeerKey, PortKey, Rule};
-use abi::service::{Backend, RingBlock, Service, ServiceKey};
+use abi::service::{
+    Affinity, AffinityKey, Backend, MemberKey, Present, RingBlock, Service, ServiceKey,
+    SourceRangeKey,
+};
 use abi::state::{State, Timeouts, limiter, state_flags};
 use core::cell::{Cell, RefCell};
 use core::hash::Hash;
@@ -76,6 +79,9 @@ pub struct Memory {
     pub services: Table<ServiceKey, Service>,
     pub ring: Table<u32, RingBlock>,
     pub backends: Table<u32, Rc<Backend>>,
+    pub affinities: Table<AffinityKey, Affinity>,
+    pub members: Table<MemberKey, Present>,
+    pub source_ranges: RefCell<Vec<(SourceRangeKey, Present)>>,
     pub conntrack: Table<FlowKey, Rc<Entry>>,
     /// The connection table refuses new entries.
     pub conntrack_full: Cell<bool>,
@@ -113,6 +119,9 @@ impl Default for Memory {
             services: Table::default(),
             ring: Table::default(),
             backends: Table::default(),
+            affinities: Table::default(),
+            members: Table::default(),
+            source_ranges: RefCell::default(),
             conntrack: Table::default(),
             conntrack_full: Cell::new(false),
             service_flows: Table::default(),
@@ -195,6 +204,22 @@ impl Env for Memory {
 
     fn backend(&self, id: u32) -> Option<Rc<Backend>> {
         self.backends.lookup(&id)
+    }
+
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity> {
+        self.affinities.lookup(key)
+    }
+
+    fn insert_affinity(&self, key: &AffinityKey, affinity: &Affinity) {
+        self.affinities.insert(*key, *affinity);
+    }
+
+    fn is_member(&self, key: &MemberKey) -> bool {
+        self.members.lookup(key).is_some()
+    }
+
+    fn is_in_source_ranges(&self, key: &SourceRangeKey) -> bool {
+        longest_match(&self.source_ranges.borrow(), key, |key| key.prefix_len).is_some()
     }
 
     fn connection(&self, key: &FlowKey) -> Option<Rc<Entry>> {

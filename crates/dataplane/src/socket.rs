@@ -7,12 +7,15 @@
 //! | recvmsg | the backend's address becomes the service's again, if the socket has sent there |
 //! | getpeername | the same for what was connected |
 //!
-//! A service without backends is left alone: its packets are then dropped with that reason.
+//! A service without backends is left alone: its packets are then dropped with that reason. So is
+//! one that takes certain sources only.
 
 use crate::env::Env;
 use crate::flow;
 use crate::service::{self, Choice};
-use abi::service::{Service, ServiceKey, SocketTranslation, SocketTranslationKey, service_flags};
+use abi::service::{
+    Service, ServiceKey, SocketTranslation, SocketTranslationKey, scope, service_flags,
+};
 use abi::{Address, Port, metrics};
 use wire::ip::protocol;
 
@@ -36,6 +39,8 @@ pub trait Socket {
     /// IP protocol number.
     fn protocol(&self) -> u8;
     fn cookie(&self) -> u64;
+    /// That of its network namespace.
+    fn netns_cookie(&self) -> u64;
     fn peer(&self) -> Peer;
     fn set_peer(&mut self, peer: Peer);
 
@@ -89,11 +94,19 @@ fn backend(
 ) -> Option<(Service, Choice)> {
     let protocol = socket.protocol();
     let Peer { address, port } = peer;
-    let mut found = env.service(&ServiceKey { address, port, protocol, zero: 0 })?;
+    let mut found = env.service(&ServiceKey { address, port, protocol, scope: scope::INSIDE })?;
+    if found.flags & service_flags::SOURCE_RANGES != 0 {
+        // Which source the socket will have is known when it sends.
+        return None;
+    }
     if sticky {
         found.flags |= service_flags::MAGLEV;
     }
-    let choice = service::choose(env, &found, hash(socket.cookie(), peer))?;
+    let client = match found.affinity_s {
+        0 => Address::NONE,
+        _ => Address::from_number(socket.netns_cookie()),
+    };
+    let choice = service::choose(env, &found, client, hash(socket.cookie(), peer))?;
     // A socket of one family can't reach a backend of the other.
     (choice.address.is_v4() == address.is_v4()).then_some((found, choice))
 }

@@ -20,7 +20,7 @@ use abi::drop_reason::DropReason;
 use abi::endpoint::{AddressInfo, AddressKey, Endpoint, UNRESTRICTED, flags};
 use abi::event::{FlowEvent, FlowKind};
 use abi::policy::{PeerKey, PortKey, Rule};
-use abi::service::{Backend, RING_BLOCK, RingBlock, Service, ServiceKey};
+use abi::service::{Backend, RING_BLOCK, RingBlock, Service, ServiceKey, scope};
 use abi::{Address, Port, identity};
 use core::net::IpAddr;
 use std::boxed::Box;
@@ -146,9 +146,16 @@ impl World {
         for (index, backends) in blocks.into_iter().enumerate() {
             self.env.ring.insert(base + index as u32, RingBlock { backends });
         }
-        let key = ServiceKey { address: address(vip), port: Port::new(port), protocol, zero: 0 };
+        let key = ServiceKey {
+            address: address(vip),
+            port: Port::new(port),
+            protocol,
+            scope: scope::INSIDE,
+        };
         let ring_len = backends.len() as u32;
-        self.env.services.insert(key, Service { id: 70, ring_base: base, ring_len, flags });
+        self.env
+            .services
+            .insert(key, Service { id: 70, ring_base: base, ring_len, flags, affinity_s: 0 });
     }
 
     /// A frame from the workload of `endpoint`.

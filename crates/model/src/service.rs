@@ -1,6 +1,7 @@
 //! Services and where their backends are.
 
 use crate::{Labels, ObjectName, Origin, Protocol};
+use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// Kind `Service`, `v1`.
@@ -13,7 +14,68 @@ pub struct Service {
     pub selector: Option<Labels>,
     pub ports: Vec<ServicePort>,
     pub algorithm: Algorithm,
+    /// Addresses besides the cluster's at which the service answers everybody.
+    pub external_ips: Vec<IpAddr>,
+    /// The same, given to it by whoever balances load before the nodes; `source_ranges` hold here.
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// Who may come by a load balancer's address; empty for everybody.
+    pub source_ranges: Vec<IpNet>,
+    /// Which backends traffic gets that comes to a cluster IP.
+    pub internal_traffic: TrafficPolicy,
+    /// Which backends traffic from outside gets that comes to any other address.
+    pub external_traffic: TrafficPolicy,
+    pub distribution: Distribution,
+    /// For how many seconds after its last packet a client keeps its backend.
+    pub affinity: Option<u32>,
+    /// Backends that aren't ready are backends too.
+    pub publish_not_ready: bool,
+    /// Where the node answers whether it has a backend of its own, with
+    /// [`TrafficPolicy::Local`] for external traffic.
+    pub health_check_port: Option<u16>,
     pub origin: Origin,
+}
+
+impl Service {
+    /// A service without addresses, ports and backends, and every choice as Kubernetes defaults it.
+    pub fn new(name: ObjectName, origin: Origin) -> Self {
+        Service {
+            name,
+            cluster_ips: Vec::new(),
+            selector: None,
+            ports: Vec::new(),
+            algorithm: Algorithm::default(),
+            external_ips: Vec::new(),
+            load_balancer_ips: Vec::new(),
+            source_ranges: Vec::new(),
+            internal_traffic: TrafficPolicy::default(),
+            external_traffic: TrafficPolicy::default(),
+            distribution: Distribution::default(),
+            affinity: None,
+            publish_not_ready: false,
+            health_check_port: None,
+            origin,
+        }
+    }
+}
+
+/// `internalTrafficPolicy` and `externalTrafficPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrafficPolicy {
+    /// All backends.
+    #[default]
+    Cluster,
+    /// Those on this node, or none.
+    Local,
+}
+
+/// `trafficDistribution`: which backends are preferred among those that a policy allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Distribution {
+    #[default]
+    Even,
+    /// `PreferClose`, `PreferSameZone`.
+    SameZone,
+    SameNode,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +85,8 @@ pub struct ServicePort {
     pub protocol: Protocol,
     pub port: u16,
     pub target: TargetPort,
+    /// The port of every node's own addresses at which it answers too.
+    pub node_port: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +123,29 @@ pub struct SliceEndpoint {
     /// Condition `serving`; missing means as `ready`.
     pub serving: bool,
     pub terminating: bool,
+    /// `nodeName`.
+    pub node: Option<String>,
+    pub zone: Option<String>,
+    /// `hints.forZones`.
+    pub for_zones: Vec<String>,
+    /// `hints.forNodes`.
+    pub for_nodes: Vec<String>,
+}
+
+impl SliceEndpoint {
+    /// One that takes connections, of which nothing else is known.
+    pub fn ready(address: IpAddr) -> Self {
+        SliceEndpoint {
+            address,
+            ready: true,
+            serving: true,
+            terminating: false,
+            node: None,
+            zone: None,
+            for_zones: Vec::new(),
+            for_nodes: Vec::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

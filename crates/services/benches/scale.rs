@@ -54,29 +54,26 @@ fn report(what: &str, mut times: Vec<Duration>, target: &str) {
 fn service(number: u32, algorithm: Algorithm) -> Service {
     let [_, _, high, low] = number.to_be_bytes();
     Service {
-        name: ObjectName::new("bench", format!("service-{number}")),
         cluster_ips: vec![IpAddr::V4(Ipv4Addr::new(10, 96, high, low))],
-        selector: None,
         ports: vec![ServicePort {
             name: "http".into(),
             protocol: Protocol::Tcp,
             port: 80,
             target: TargetPort::Number(8080),
+            node_port: None,
         }],
         algorithm,
-        origin: Origin::new("bench.yaml", number, 1),
+        ..Service::new(
+            ObjectName::new("bench", format!("service-{number}")),
+            Origin::new("bench.yaml", number, 1),
+        )
     }
 }
 
 fn slice(number: u32, backends: u32) -> EndpointSlice {
     let endpoints = (0..backends).map(|which| {
         let [_, a, b, c] = (number * BACKENDS + which).to_be_bytes();
-        SliceEndpoint {
-            address: IpAddr::V4(Ipv4Addr::new(10, a, b, c)),
-            ready: true,
-            serving: true,
-            terminating: false,
-        }
+        SliceEndpoint::ready(IpAddr::V4(Ipv4Addr::new(10, a, b, c)))
     });
     EndpointSlice {
         name: ObjectName::new("bench", format!("service-{number}-abc")),

@@ -1,15 +1,20 @@
 //! The compiler: objects in, changes of tables out.
 
+mod extras;
+mod front_ends;
 mod join;
 mod output;
 
+pub use front_ends::{FrontEndKind, NodeInput};
+
+use self::extras::Extras;
 use crate::backends::Backends;
 use crate::ring::RingAllocator;
-use abi::service::{Backend, RingBlock, ServiceKey};
+use abi::service::{Backend, MemberKey, Present, RingBlock, ServiceKey, SourceRangeKey, scope};
 use abi::{Address, Port};
 use model::content_id::{ContentHash, ContentIds};
 use model::{EndpointSlice, Labels, NamedPort, ObjectName, Origin, Protocol, Service};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,6 +34,8 @@ pub struct Capacity {
     pub services: usize,
     pub ring: u32,
     pub backends: usize,
+    pub members: usize,
+    pub source_ranges: usize,
 }
 
 impl Default for Capacity {
@@ -38,16 +45,20 @@ impl Default for Capacity {
             services: capacity::SERVICES as usize,
             ring: capacity::RING,
             backends: capacity::BACKENDS as usize,
+            members: capacity::MEMBERS as usize,
+            source_ranges: capacity::SOURCE_RANGES as usize,
         }
     }
 }
 
-/// What maps `services`, `ring` and `backends` hold or should hold.
+/// What the maps of services hold or should hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tables {
     pub services: HashMap<ServiceKey, abi::service::Service>,
     pub ring: BTreeMap<u32, RingBlock>,
     pub backends: BTreeMap<u32, Backend>,
+    pub members: BTreeSet<MemberKey>,
+    pub source_ranges: HashSet<SourceRangeKey>,
 }
 
 /// What to change since the last time, in the order of the fields.
@@ -56,9 +67,15 @@ pub struct Changes {
     pub add_backends: Vec<(u32, Backend)>,
     /// By block.
     pub add_ring: Vec<(u32, RingBlock)>,
+    pub add_members: Vec<(MemberKey, Present)>,
+    pub add_source_ranges: Vec<(SourceRangeKey, Present)>,
     pub set_services: Vec<(ServiceKey, abi::service::Service)>,
     pub remove_services: Vec<ServiceKey>,
+    pub remove_members: Vec<MemberKey>,
+    pub remove_source_ranges: Vec<SourceRangeKey>,
     pub remove_backends: Vec<u32>,
+    /// What the removed backends were.
+    pub gone: Vec<Backend>,
 }
 
 impl Changes {
@@ -131,6 +148,7 @@ struct FrontEnd {
 #[derive(Clone, Debug)]
 pub struct Compiler {
     capacity: Capacity,
+    node: NodeInput,
     services: BTreeMap<ObjectName, Entry>,
     /// Services by a label that their selector requires: namespace, key, value.
     selecting: HashMap<(Arc<str>, String, String), BTreeSet<ObjectName>>,
@@ -149,6 +167,7 @@ pub struct Compiler {
     ring: RingAllocator,
     ids: ContentIds,
     references: HashMap<u32, ServiceRef>,
+    extras: Extras,
     full: BTreeMap<ObjectName, Problem>,
 }
 
@@ -162,6 +181,7 @@ impl Compiler {
     pub fn new(capacity: Capacity) -> Self {
         Compiler {
             capacity,
+            node: NodeInput::default(),
             services: BTreeMap::new(),
             selecting: HashMap::new(),
             slices: BTreeMap::new(),
@@ -177,8 +197,26 @@ impl Compiler {
             ring: RingAllocator::new(capacity.ring),
             ids: ContentIds::default(),
             references: HashMap::new(),
+            extras: Extras::default(),
             full: BTreeMap::new(),
         }
+    }
+
+    /// Says which node this is. Every service may depend on it.
+    pub fn set_node(&mut self, node: NodeInput) {
+        if self.node == node {
+            return;
+        }
+        let services: Vec<Arc<Service>> =
+            self.services.values().map(|entry| entry.source.clone()).collect();
+        for service in &services {
+            self.withdraw_claims(service);
+        }
+        self.node = node;
+        for service in &services {
+            self.claim(service);
+        }
+        self.dirty.extend(services.iter().map(|service| service.name.clone()));
     }
 
     /// A service that is shared stays so.
@@ -213,10 +251,7 @@ impl Compiler {
         if let Some(label) = selector_label(&service) {
             self.selecting.entry(label).or_default().insert(name.clone());
         }
-        for key in keys(&service) {
-            self.claims.entry(key).or_default().insert(name.clone());
-            self.claims_changed(key);
-        }
+        self.claim(&service);
         self.dirty.insert(name.clone());
         self.services.insert(name.clone(), Entry { source: service, ids });
     }
@@ -224,6 +259,7 @@ impl Compiler {
     pub fn remove_service(&mut self, name: &ObjectName) {
         self.withdraw(name);
         self.services.remove(name);
+        self.extras.remove(name);
         self.dirty.remove(name);
         self.full.remove(name);
     }
@@ -239,12 +275,23 @@ impl Compiler {
         if let Some(label) = selector_label(&source) {
             remove_from(&mut self.selecting, label, name);
         }
-        for key in keys(&source) {
-            remove_from(&mut self.claims, key, name);
+        self.withdraw_claims(&source);
+    }
+
+    fn claim(&mut self, service: &Service) {
+        for key in keys(service, &self.node) {
+            self.claims.entry(key).or_default().insert(service.name.clone());
+            self.claims_changed(key);
+        }
+    }
+
+    fn withdraw_claims(&mut self, service: &Service) {
+        for key in keys(service, &self.node) {
+            remove_from(&mut self.claims, key, &service.name);
             self.claims_changed(key);
             self.orphans.push(key);
         }
-        self.contested.remove(name);
+        self.contested.remove(&service.name);
     }
 
     fn claims_changed(&mut self, key: ServiceKey) {
@@ -351,15 +398,13 @@ fn front_end_key(address: IpAddr, port: u16, protocol: Protocol) -> ServiceKey {
         address: Address::from(address.to_canonical()),
         port: Port::new(port),
         protocol: protocol.number(),
-        zero: 0,
+        scope: scope::INSIDE,
     }
 }
 
-fn keys(service: &Service) -> impl Iterator<Item = ServiceKey> {
-    service.cluster_ips.iter().flat_map(|address| {
-        let ports = service.ports.iter();
-        ports.map(|port| front_end_key(*address, port.port, port.protocol))
-    })
+fn keys(service: &Service, node: &NodeInput) -> Vec<ServiceKey> {
+    let ports = service.ports.iter();
+    ports.flat_map(|port| front_ends::wanted(service, port, node)).map(|it| it.key).collect()
 }
 
 fn remove_from<K: std::hash::Hash + Eq>(

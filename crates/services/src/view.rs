@@ -1,5 +1,6 @@
 //! Services as people read them: what `skep service list` shows.
 
+use crate::FrontEndKind;
 use model::{Algorithm, Labels, ObjectName, Origin, Protocol};
 use std::net::IpAddr;
 
@@ -20,8 +21,17 @@ pub struct PortView {
     pub name: String,
     pub protocol: Protocol,
     pub port: u16,
+    /// None if the service is headless.
+    pub front_ends: Vec<FrontEndView>,
     /// Of both families, in order.
     pub backends: Vec<BackendView>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrontEndView {
+    pub address: IpAddr,
+    pub port: u16,
+    pub kind: FrontEndKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,4 +39,6 @@ pub struct BackendView {
     pub address: IpAddr,
     pub port: u16,
     pub workload: Option<ObjectName>,
+    /// Otherwise it ends, and gets connections only while no other is ready.
+    pub ready: bool,
 }

@@ -7,7 +7,9 @@ use abi::conntrack::{FlowKey, FragmentKey, FragmentPorts, ServiceFlow, ServiceFl
 use abi::endpoint::{AddressInfo, AddressKey, Endpoint};
 use abi::event::FlowEvent;
 use abi::policy::{PeerKey, PortKey, Rule};
-use abi::service::{Backend, RING_BLOCK, Service, ServiceKey};
+use abi::service::{
+    Affinity, AffinityKey, Backend, MemberKey, RING_BLOCK, Service, ServiceKey, SourceRangeKey,
+};
 use abi::state::State;
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::{
@@ -111,6 +113,26 @@ impl Env for Kernel {
     fn backend(&self, id: u32) -> Option<&Backend> {
         // SAFETY: the map's own type; elements are replaced, not written in place.
         unsafe { held(&maps::BACKENDS, &id) }
+    }
+
+    #[inline(always)]
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity> {
+        maps::AFFINITIES.copy(key)
+    }
+
+    #[inline(always)]
+    fn insert_affinity(&self, key: &AffinityKey, affinity: &Affinity) {
+        maps::AFFINITIES.insert(key, affinity);
+    }
+
+    #[inline(always)]
+    fn is_member(&self, key: &MemberKey) -> bool {
+        !maps::MEMBERS.lookup(key).is_null()
+    }
+
+    #[inline(always)]
+    fn is_in_source_ranges(&self, key: &SourceRangeKey) -> bool {
+        !maps::SOURCE_RANGES.lookup(key).is_null()
     }
 
     #[inline(always)]

@@ -11,7 +11,8 @@ use abi::metrics::{self, Metric};
 use abi::policy::{PeerKey, PortKey, Rule};
 use abi::process::{Process, ProcessKey, SocketOwner};
 use abi::service::{
-    Backend, RingBlock, Service, ServiceKey, SocketTranslation, SocketTranslationKey,
+    Affinity, AffinityKey, Backend, MemberKey, Present, RingBlock, Service, ServiceKey,
+    SocketTranslation, SocketTranslationKey, SourceRangeKey,
 };
 use abi::state::{Limiter, State, limiter};
 
@@ -32,6 +33,10 @@ maps! {
     "services" SERVICES: Hash<ServiceKey, Service, { capacity::SERVICES as usize }>;
     "ring" RING: Array<RingBlock, { capacity::RING as usize }>;
     "backends" BACKENDS: Hash<u32, Backend, { capacity::BACKENDS as usize }>;
+    "affinities" AFFINITIES: LruHash<AffinityKey, Affinity, { capacity::AFFINITIES as usize }>;
+    "members" MEMBERS: Hash<MemberKey, Present, { capacity::MEMBERS as usize }>;
+    "source_ranges" SOURCE_RANGES:
+        LpmTrie<SourceRangeKey, Present, { capacity::SOURCE_RANGES as usize }>;
     "conntrack" CONNTRACK: LruHash<FlowKey, Connection, { capacity::CONNTRACK as usize }>;
     "service_flows" SERVICE_FLOWS:
         LruHash<ServiceFlowKey, ServiceFlow, { capacity::SERVICE_FLOWS as usize }>;

@@ -5,7 +5,7 @@ use abi::process::SocketOwner;
 use abi::service::{SocketTranslation, SocketTranslationKey};
 use abi::{Address, Port};
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock_addr};
-use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_sk_storage_get};
+use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_storage_get};
 use core::marker::PhantomData;
 use core::ptr;
 use dataplane::socket::{Asked, Peer, Socket};
@@ -106,6 +106,12 @@ impl<F: Family> Socket for Call<F> {
     fn cookie(&self) -> u64 {
         // SAFETY: a valid context.
         unsafe { bpf_get_socket_cookie(self.context.cast()) }
+    }
+
+    #[inline(always)]
+    fn netns_cookie(&self) -> u64 {
+        // SAFETY: a valid context.
+        unsafe { bpf_get_netns_cookie(self.context.cast()) }
     }
 
     #[inline(always)]

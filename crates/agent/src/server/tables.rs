@@ -6,7 +6,7 @@ use api::v1;
 use datapath::{Endpoint, State};
 use model::{Algorithm, ContainerRuntime, Labels, ObjectName, Place, Protocol, Selector};
 use policy::Identity;
-use services::{PortView, ServiceView};
+use services::{BackendView, FrontEndKind, FrontEndView, PortView, ServiceView};
 use std::net::IpAddr;
 
 pub fn endpoints(node: &mut Node, namespace: &str, selector: &Selector) -> Vec<v1::Endpoint> {
@@ -84,47 +84,55 @@ pub fn services(node: &Node, wanted: impl Fn(&ObjectName) -> bool) -> Vec<v1::Se
 }
 
 fn front_ends(service: &ServiceView) -> Vec<v1::Service> {
-    let front_end = |address: Option<IpAddr>, port: &PortView| {
+    let front_end = |at: Option<&FrontEndView>, port: &PortView| {
         let same_family =
-            |backend: &IpAddr| address.is_none_or(|address| address.is_ipv4() == backend.is_ipv4());
+            |backend: &IpAddr| at.is_none_or(|at| at.address.is_ipv4() == backend.is_ipv4());
         let backends = port.backends.iter().filter(|backend| same_family(&backend.address));
         v1::Service {
             namespace: service.name.namespace.to_string(),
             name: service.name.name.to_string(),
             port_name: port.name.clone(),
-            address: address.map(|address| address.to_string()).unwrap_or_default(),
-            port: port.port.into(),
+            address: at.map(|at| at.address.to_string()).unwrap_or_default(),
+            port: at.map_or(port.port, |at| at.port).into(),
             protocol: port.protocol.name().to_ascii_lowercase(),
             algorithm: match service.algorithm {
                 Algorithm::Random => "random".to_owned(),
                 Algorithm::Maglev => "maglev".to_owned(),
             },
-            backends: backends
-                .map(|backend| v1::Backend {
-                    address: backend.address.to_string(),
-                    port: backend.port.into(),
-                    namespace: backend
-                        .workload
-                        .as_ref()
-                        .map(|workload| workload.namespace.to_string())
-                        .unwrap_or_default(),
-                    workload: backend
-                        .workload
-                        .as_ref()
-                        .map(|workload| workload.name.to_string())
-                        .unwrap_or_default(),
-                    state: v1::backend::State::Active.into(),
-                })
-                .collect(),
+            backends: backends.map(backend).collect(),
+            kind: match at.map(|at| at.kind) {
+                Some(FrontEndKind::ClusterIp) => "ClusterIP",
+                Some(FrontEndKind::ExternalIp) => "ExternalIP",
+                Some(FrontEndKind::LoadBalancer) => "LoadBalancer",
+                Some(FrontEndKind::NodePort) => "NodePort",
+                None => "",
+            }
+            .to_owned(),
         }
     };
-    if service.cluster_ips.is_empty() {
-        return service.ports.iter().map(|port| front_end(None, port)).collect();
+    let of_port = |port: &PortView| -> Vec<v1::Service> {
+        if port.front_ends.is_empty() {
+            return vec![front_end(None, port)];
+        }
+        port.front_ends.iter().map(|at| front_end(Some(at), port)).collect()
+    };
+    service.ports.iter().flat_map(of_port).collect()
+}
+
+fn backend(backend: &BackendView) -> v1::Backend {
+    let workload =
+        |part: fn(&ObjectName) -> String| backend.workload.as_ref().map(part).unwrap_or_default();
+    let state = match backend.ready {
+        true => v1::backend::State::Active,
+        false => v1::backend::State::Terminating,
+    };
+    v1::Backend {
+        address: backend.address.to_string(),
+        port: backend.port.into(),
+        namespace: workload(|name| name.namespace.to_string()),
+        workload: workload(|name| name.name.to_string()),
+        state: state.into(),
     }
-    let addresses = service.cluster_ips.iter();
-    addresses
-        .flat_map(|address| service.ports.iter().map(|port| front_end(Some(*address), port)))
-        .collect()
 }
 
 /// Backends of a service, over all its ports.

@@ -653,6 +653,8 @@ pub enum DropReason {
     UnrelatedError = 13,
     /// The endpoint that the packet is for is not known (any more).
     NoEndpoint = 14,
+    /// The service takes no flows of this source (loadBalancerSourceRanges).
+    SourceNotAdmitted = 15,
 }
 impl DropReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -676,6 +678,7 @@ impl DropReason {
             Self::TimeExceeded => "TIME_EXCEEDED",
             Self::UnrelatedError => "UNRELATED_ERROR",
             Self::NoEndpoint => "NO_ENDPOINT",
+            Self::SourceNotAdmitted => "SOURCE_NOT_ADMITTED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -696,6 +699,7 @@ impl DropReason {
             "TIME_EXCEEDED" => Some(Self::TimeExceeded),
             "UNRELATED_ERROR" => Some(Self::UnrelatedError),
             "NO_ENDPOINT" => Some(Self::NoEndpoint),
+            "SOURCE_NOT_ADMITTED" => Some(Self::SourceNotAdmitted),
             _ => None,
         }
     }
@@ -1111,6 +1115,10 @@ pub struct Service {
     pub algorithm: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "8")]
     pub backends: ::prost::alloc::vec::Vec<Backend>,
+    /// What makes it answer here: "ClusterIP", "ExternalIP", "LoadBalancer", "NodePort"; empty for a
+    /// headless service.
+    #[prost(string, tag = "9")]
+    pub kind: ::prost::alloc::string::String,
 }
 impl ::prost::Name for Service {
     const NAME: &'static str = "Service";

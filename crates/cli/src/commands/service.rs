@@ -46,7 +46,8 @@ pub async fn run(command: Command, agent: &Agent, screen: &Screen) -> Result<Exi
 }
 
 pub fn table(services: &[Service], style: Style) -> String {
-    let mut table = Table::new(["SERVICE", "ADDRESS", "ALGORITHM", "BACKEND", "WORKLOAD", "STATE"]);
+    let mut table =
+        Table::new(["SERVICE", "KIND", "ADDRESS", "ALGORITHM", "BACKEND", "WORKLOAD", "STATE"]);
     for service in services {
         let mut name = qualified(&service.namespace, &service.name);
         if !service.port_name.is_empty() {
@@ -57,19 +58,20 @@ pub fn table(services: &[Service], style: Style) -> String {
         } else {
             format!("{}/{}", socket_address(&service.address, service.port), service.protocol)
         };
-        let mut head: [Cell; 3] =
-            [name.into(), address.into(), or_dash(service.algorithm.clone()).into()];
+        let kind = if service.address.is_empty() { "-" } else { &service.kind };
+        let mut head: [Cell; 4] =
+            [name.into(), kind.into(), address.into(), or_dash(service.algorithm.clone()).into()];
         if service.backends.is_empty() {
-            let [name, address, algorithm] = head;
+            let [name, kind, address, algorithm] = head;
             let none = Cell::new(Paint::Warning, "none");
-            table.row([name, address, algorithm, none, "".into(), "".into()]);
+            table.row([name, kind, address, algorithm, none, "".into(), "".into()]);
             continue;
         }
         for backend in &service.backends {
-            let [name, address, algorithm] = head;
+            let [name, kind, address, algorithm] = head;
             let [backend, workload, state] = cells(backend);
-            table.row([name, address, algorithm, backend, workload, state]);
-            head = ["".into(), "".into(), "".into()];
+            table.row([name, kind, address, algorithm, backend, workload, state]);
+            head = ["".into(), "".into(), "".into(), "".into()];
         }
     }
     table.render(style)
@@ -111,6 +113,7 @@ mod tests {
             protocol: "tcp".into(),
             algorithm: "maglev".into(),
             backends: vec![backend(1), backend(2)],
+            kind: "ClusterIP".into(),
         };
         let dns = Service {
             namespace: "kube-system".into(),
@@ -119,13 +122,14 @@ mod tests {
             port: 53,
             protocol: "udp".into(),
             algorithm: "random".into(),
+            kind: "NodePort".into(),
             ..Default::default()
         };
         insta::assert_snapshot!(table(&[web, dns], Style::PLAIN), @r#"
-        SERVICE           ADDRESS               ALGORITHM   BACKEND          WORKLOAD     STATE
-        shop/web:http     10.96.0.10:80/tcp     maglev      10.42.0.1:8080   shop/web-1   active
-                                                            10.42.0.2:8080   shop/web-2   active
-        kube-system/dns   [fd00:96::a]:53/udp   random      none
+        SERVICE           KIND        ADDRESS               ALGORITHM   BACKEND          WORKLOAD     STATE
+        shop/web:http     ClusterIP   10.96.0.10:80/tcp     maglev      10.42.0.1:8080   shop/web-1   active
+                                                                        10.42.0.2:8080   shop/web-2   active
+        kube-system/dns   NodePort    [fd00:96::a]:53/udp   random      none
         "#);
     }
 }

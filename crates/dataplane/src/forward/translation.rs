@@ -7,7 +7,7 @@ use crate::flow::{self, Tuple};
 use crate::packet::Packet;
 use crate::{rewrite, service};
 use abi::conntrack::{ServiceFlow, conn_flags};
-use abi::service::{HAIRPIN_V4, HAIRPIN_V6, ServiceKey};
+use abi::service::{HAIRPIN_V4, HAIRPIN_V6, ServiceKey, scope};
 use abi::{Address, Port, metrics};
 use wire::ip::protocol;
 use wire::transport::tcp_flags;
@@ -37,7 +37,11 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         let tuple = &self.scratch.parsed.tuple;
         let key = service_key(tuple);
         let Some(found) = self.env.service(&key) else { return Chosen::NotAService };
-        let Some(choice) = service::choose(self.env, &found, flow::hash(tuple)) else {
+        if !service::admits(self.env, &found, tuple.source) {
+            return Chosen::NotAdmitted;
+        }
+        let hash = flow::hash(tuple);
+        let Some(choice) = service::choose(self.env, &found, tuple.source, hash) else {
             return Chosen::NoBackend;
         };
         self.scratch.service_flow = ServiceFlow {
@@ -135,6 +139,6 @@ pub(super) fn service_key(tuple: &Tuple) -> ServiceKey {
         address: tuple.destination,
         port: tuple.destination_port,
         protocol: tuple.protocol,
-        zero: 0,
+        scope: scope::INSIDE,
     }
 }

@@ -23,6 +23,10 @@ impl Socket for Call {
     fn cookie(&self) -> u64 {
         self.cookie
     }
+    fn netns_cookie(&self) -> u64 {
+        // All sockets of these tests are in one namespace.
+        7
+    }
     fn peer(&self) -> Peer {
         self.peer
     }

@@ -1,12 +1,32 @@
 //! Which backends each port of a service has.
 
+use super::front_ends::NodeInput;
 use super::{Compiler, selector};
 use crate::backends::BackendKey;
-use model::{ObjectName, Protocol, Service, ServicePort, TargetPort};
+use model::{ObjectName, Protocol, Service, ServicePort, SliceEndpoint, TargetPort};
 use std::collections::BTreeMap;
 
-/// Backends with the workload that each belongs to, if it is known; in order.
-pub(crate) type Joined = BTreeMap<BackendKey, Option<ObjectName>>;
+/// Backends that may get traffic, in order.
+pub(crate) type Joined = BTreeMap<BackendKey, Candidate>;
+
+/// What speaks for and against a backend.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Candidate {
+    /// The workload of this node that it is, if it is known.
+    pub workload: Option<ObjectName>,
+    /// Otherwise it ends but still serves.
+    pub ready: bool,
+    pub node: Option<String>,
+    pub zone: Option<String>,
+    pub for_zones: Vec<String>,
+    pub for_nodes: Vec<String>,
+}
+
+impl Candidate {
+    pub fn is_local(&self, node: &NodeInput) -> bool {
+        self.workload.is_some() || self.node.as_ref() == Some(&node.name)
+    }
+}
 
 impl Compiler {
     /// Backends of both families.
@@ -43,7 +63,11 @@ impl Compiler {
             for number in numbers {
                 for address in &workload.addresses {
                     let key = backend(*address, number, port.protocol);
-                    joined.insert(key, Some(workload.name.clone()));
+                    // What a slice says of it holds still.
+                    let known = joined
+                        .entry(key)
+                        .or_insert_with(|| Candidate { ready: true, ..Candidate::default() });
+                    known.workload = Some(workload.name.clone());
                 }
             }
         }
@@ -57,12 +81,33 @@ impl Compiler {
                 .iter()
                 .filter(|slice| slice.name == port.name && slice.protocol == port.protocol);
             for number in ports.map(|port| port.port) {
-                for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
-                    joined.insert(backend(endpoint.address, number, port.protocol), None);
+                for endpoint in &slice.endpoints {
+                    let Some(candidate) = candidate(endpoint, service.publish_not_ready) else {
+                        continue;
+                    };
+                    let key = backend(endpoint.address, number, port.protocol);
+                    // An address may be in two slices while it moves: ready in one is ready.
+                    let known = joined.entry(key).or_insert_with(|| candidate.clone());
+                    if candidate.ready {
+                        *known = candidate;
+                    }
                 }
             }
         }
     }
+}
+
+/// `None` if it can't take connections.
+fn candidate(endpoint: &SliceEndpoint, publish_not_ready: bool) -> Option<Candidate> {
+    let ready = endpoint.ready || publish_not_ready;
+    (ready || (endpoint.serving && endpoint.terminating)).then(|| Candidate {
+        workload: None,
+        ready,
+        node: endpoint.node.clone(),
+        zone: endpoint.zone.clone(),
+        for_zones: endpoint.for_zones.clone(),
+        for_nodes: endpoint.for_nodes.clone(),
+    })
 }
 
 fn backend(address: std::net::IpAddr, port: u16, protocol: Protocol) -> BackendKey {

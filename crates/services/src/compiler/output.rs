@@ -1,13 +1,15 @@
 //! Changes out.
 
+use super::extras::{Of, source_range};
+use super::front_ends::{self, Wanted};
 use super::{
     Capacity, Changes, Compiler, Entry, FrontEnd, Problem, Tables, front_end_key, selector,
 };
 use crate::backends::BackendKey;
 use crate::maglev;
 use crate::ring::{blocks_for, cut};
-use crate::view::{BackendView, PortView, ServiceView};
-use abi::service::{Service, ServiceKey, service_flags};
+use crate::view::{BackendView, FrontEndView, PortView, ServiceView};
+use abi::service::{MemberKey, Service, ServiceKey, scope, service_flags};
 use model::content_id::ContentHash;
 use model::{Algorithm, ObjectName, Protocol};
 use std::net::IpAddr;
@@ -42,6 +44,7 @@ impl Compiler {
     /// ([`problems`](Self::problems) names it).
     pub fn take_changes(&mut self) -> Changes {
         let mut changes = Changes::default();
+        self.extras.collect(&mut changes);
         for key in std::mem::take(&mut self.orphans) {
             if !self.claims.contains_key(&key)
                 && let Some(front_end) = self.front_ends.remove(&key)
@@ -64,7 +67,13 @@ impl Compiler {
             .into_iter()
             .filter_map(|id| Some((id, self.backends.find(id)?.value())))
             .collect();
-        changes.remove_backends = self.backends.collect();
+        (changes.remove_backends, changes.gone) = self.backends.collect().into_iter().unzip();
+        // A service that was removed and is back.
+        let Changes {
+            add_members, add_source_ranges, remove_members, remove_source_ranges, ..
+        } = &mut changes;
+        remove_members.retain(|key| add_members.iter().all(|(added, _)| added != key));
+        remove_source_ranges.retain(|key| add_source_ranges.iter().all(|(added, _)| added != key));
         self.ring.reclaim();
         changes
     }
@@ -83,66 +92,92 @@ impl Compiler {
         changes: &mut Changes,
     ) -> Result<(), Full> {
         let service = &entry.source;
+        let mut of = Of::default();
         for (port, id) in service.ports.iter().zip(&entry.ids) {
             let joined = self.join(service, port);
-            for address in &service.cluster_ips {
-                let key = front_end_key(*address, port.port, port.protocol);
-                if self.owner(&key) != Some(name) {
+            let wanted: Vec<Wanted> = front_ends::wanted(service, port, &self.node).collect();
+            for wanted in wanted {
+                if self.owner(&wanted.key) != Some(name) {
                     continue;
                 }
-                let old = self.front_ends.get(&key);
-                if old.is_none() && self.front_ends.len() >= self.capacity.services {
-                    return Err(Full { table: "services", capacity: self.capacity.services });
+                let backends = front_ends::choose(service, &wanted, &joined, &self.node);
+                let ids = self.update_front_end(service, *id, &wanted, &backends, changes)?;
+                if service.affinity.is_some() {
+                    of.members.extend(ids.map(|backend| MemberKey { service: *id, backend }));
                 }
-                let is_v4 = address.to_canonical().is_ipv4();
-                let backends: Vec<BackendKey> =
-                    joined.keys().copied().filter(|key| key.address.is_ipv4() == is_v4).collect();
-                let new = backends.iter().filter(|key| !self.backends.knows(key)).count();
-                if self.backends.len() + new > self.capacity.backends {
-                    return Err(Full { table: "backends", capacity: self.capacity.backends });
+            }
+            of.source_ranges.extend(service.source_ranges.iter().map(|it| source_range(*id, it)));
+        }
+        let (members, ranges) = self.extras.of(name);
+        if self.extras.members - members + of.members.len() > self.capacity.members {
+            return Err(Full { table: "members", capacity: self.capacity.members });
+        }
+        let used = self.extras.source_ranges - ranges + of.source_ranges.len();
+        if used > self.capacity.source_ranges {
+            return Err(Full { table: "source_ranges", capacity: self.capacity.source_ranges });
+        }
+        self.extras.set(name, of, changes);
+        Ok(())
+    }
+
+    /// Gives the ids of its backends.
+    fn update_front_end(
+        &mut self,
+        service: &model::Service,
+        id: u32,
+        wanted: &Wanted,
+        backends: &[BackendKey],
+        changes: &mut Changes,
+    ) -> Result<impl Iterator<Item = u32> + use<>, Full> {
+        let key = wanted.key;
+        let old = self.front_ends.get(&key).cloned();
+        if old.is_none() && self.front_ends.len() >= self.capacity.services {
+            return Err(Full { table: "services", capacity: self.capacity.services });
+        }
+        let new = backends.iter().filter(|key| !self.backends.knows(key)).count();
+        if self.backends.len() + new > self.capacity.backends {
+            return Err(Full { table: "backends", capacity: self.capacity.backends });
+        }
+        let ids: Vec<u32> = backends.iter().map(|key| self.backends.use_one(*key)).collect();
+        let slots = self.slots(service.algorithm, &ids);
+        let flags = wanted.flags
+            | match service.algorithm {
+                Algorithm::Random => 0,
+                Algorithm::Maglev => service_flags::MAGLEV,
+            };
+        let ring_len = slots.len() as u32;
+        let content = hash_slots(&slots);
+        let in_place =
+            old.as_ref().filter(|old| old.content == content && old.value.ring_len == ring_len);
+        let blocks = blocks_for(slots.len());
+        let ring_base = match in_place {
+            Some(old) => old.value.ring_base,
+            None => match self.ring.allocate(blocks) {
+                Some(base) => {
+                    changes.add_ring.extend((base..).zip(cut(&slots)));
+                    base
                 }
-                let old = old.cloned();
-                let ids: Vec<u32> =
-                    backends.iter().map(|key| self.backends.use_one(*key)).collect();
-                let slots = self.slots(service.algorithm, &ids);
-                let flags = match service.algorithm {
-                    Algorithm::Random => 0,
-                    Algorithm::Maglev => service_flags::MAGLEV,
-                };
-                let ring_len = slots.len() as u32;
-                let content = hash_slots(&slots);
-                let in_place = old
-                    .as_ref()
-                    .filter(|old| old.content == content && old.value.ring_len == ring_len);
-                let blocks = blocks_for(slots.len());
-                let ring_base = match in_place {
-                    Some(old) => old.value.ring_base,
-                    None => match self.ring.allocate(blocks) {
-                        Some(base) => {
-                            changes.add_ring.extend((base..).zip(cut(&slots)));
-                            base
-                        }
-                        None => {
-                            ids.iter().for_each(|id| self.backends.release(*id));
-                            let capacity = self.capacity.ring as usize;
-                            return Err(Full { table: "ring", capacity });
-                        }
-                    },
-                };
-                let value = Service { id: *id, ring_base, ring_len, flags };
-                if let Some(old) = &old {
-                    old.backends.iter().for_each(|id| self.backends.release(*id));
-                    if in_place.is_none() {
-                        self.ring.release(old.value.ring_base, old.blocks);
-                    }
+                None => {
+                    ids.iter().for_each(|id| self.backends.release(*id));
+                    let capacity = self.capacity.ring as usize;
+                    return Err(Full { table: "ring", capacity });
                 }
-                if old.as_ref().map(|old| old.value) != Some(value) {
-                    changes.set_services.push((key, value));
-                }
-                self.front_ends.insert(key, FrontEnd { value, blocks, backends: ids, content });
+            },
+        };
+        let affinity_s = service.affinity.unwrap_or(0);
+        let value = Service { id, ring_base, ring_len, flags, affinity_s };
+        if let Some(old) = &old {
+            old.backends.iter().for_each(|id| self.backends.release(*id));
+            if in_place.is_none() {
+                self.ring.release(old.value.ring_base, old.blocks);
             }
         }
-        Ok(())
+        if old.as_ref().map(|old| old.value) != Some(value) {
+            changes.set_services.push((key, value));
+        }
+        let front_end = FrontEnd { value, blocks, backends: ids.clone(), content };
+        self.front_ends.insert(key, front_end);
+        Ok(ids.into_iter())
     }
 
     /// Of the services that claim a front-end, the one that has it already, so that a wrong
@@ -181,6 +216,10 @@ impl Compiler {
                 }
             }
         }
+        for of in self.extras.all() {
+            tables.members.extend(&of.members);
+            tables.source_ranges.extend(&of.source_ranges);
+        }
         tables
     }
 
@@ -189,16 +228,18 @@ impl Compiler {
         let mut problems = Vec::new();
         for name in &self.contested {
             let Some(Entry { source, .. }) = self.services.get(name) else { continue };
-            for address in &source.cluster_ips {
-                for port in &source.ports {
-                    let key = front_end_key(*address, port.port, port.protocol);
+            for port in &source.ports {
+                // Each place once, though it is a front-end for two kinds of traffic.
+                let wanted = front_ends::wanted(source, port, &self.node)
+                    .filter(|wanted| wanted.key.scope == scope::INSIDE);
+                for Wanted { key, address, port: number, .. } in wanted {
                     let Some(winner) = self.owner(&key).filter(|winner| *winner != name) else {
                         continue;
                     };
                     let Some(winning) = self.services.get(winner) else { continue };
                     problems.push(Problem::Conflict {
-                        address: *address,
-                        port: port.port,
+                        address,
+                        port: number,
                         protocol: port.protocol,
                         winner: winner.clone(),
                         winner_origin: winning.source.origin.clone(),
@@ -218,6 +259,8 @@ impl Compiler {
             services: self.front_ends.len(),
             ring: self.ring.used,
             backends: self.backends.len(),
+            members: self.extras.members,
+            source_ranges: self.extras.source_ranges,
         }
     }
 
@@ -251,13 +294,18 @@ impl Compiler {
             name: port.name.clone(),
             protocol: port.protocol,
             port: port.port,
+            front_ends: front_ends::wanted(service, port, &self.node)
+                .filter(|wanted| wanted.key.scope == scope::INSIDE)
+                .map(|Wanted { address, port, kind, .. }| FrontEndView { address, port, kind })
+                .collect(),
             backends: self
                 .join(service, port)
                 .into_iter()
-                .map(|(key, workload)| BackendView {
+                .map(|(key, candidate)| BackendView {
                     address: key.address,
                     port: key.port,
-                    workload,
+                    workload: candidate.workload,
+                    ready: candidate.ready,
                 })
                 .collect(),
         });

@@ -2,7 +2,9 @@ use super::*;
 use crate::maglev;
 use crate::ring::blocks_for;
 use abi::service::service_flags;
-use model::{Algorithm, ServicePort, SliceEndpoint, SlicePort, TargetPort};
+use model::{
+    Algorithm, Distribution, ServicePort, SliceEndpoint, SlicePort, TargetPort, TrafficPolicy,
+};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
@@ -23,12 +25,20 @@ impl Kernel {
             self.0.ring.insert(*block, *value);
         }
         self.check();
+        self.0.members.extend(changes.add_members.iter().map(|(key, _)| *key));
+        self.0.source_ranges.extend(changes.add_source_ranges.iter().map(|(key, _)| *key));
         for (key, value) in &changes.set_services {
             self.0.services.insert(*key, *value);
             self.check();
         }
         for key in &changes.remove_services {
             assert!(self.0.services.remove(key).is_some());
+        }
+        for key in &changes.remove_members {
+            assert!(self.0.members.remove(key));
+        }
+        for key in &changes.remove_source_ranges {
+            assert!(self.0.source_ranges.remove(key));
         }
         for id in &changes.remove_backends {
             assert!(self.0.backends.remove(id).is_some());
@@ -53,17 +63,23 @@ impl Kernel {
     fn backends(&self, front_end: &str) -> Option<Vec<String>> {
         let front_end: std::net::SocketAddr = front_end.parse().unwrap();
         let key = front_end_key(front_end.ip(), front_end.port(), Protocol::Tcp);
-        let service = self.0.services.get(&key)?;
-        let slots: BTreeSet<u32> = self.slots(service).into_iter().collect();
+        self.0.services.contains_key(&key).then(|| self.backends_of(&key))
+    }
+
+    fn backends_of(&self, key: &ServiceKey) -> Vec<String> {
+        let slots: BTreeSet<u32> = self.slots(&self.0.services[key]).into_iter().collect();
         let texts = slots.iter().map(|id| {
             let backend = self.0.backends[id];
             format!("{}:{}", backend.address, backend.port)
         });
         let mut texts: Vec<_> = texts.collect();
         texts.sort();
-        Some(texts)
+        texts
     }
 }
+
+const NOTHING: Capacity =
+    Capacity { services: 0, ring: 0, backends: 0, members: 0, source_ranges: 0 };
 
 fn blocks_of(service: &abi::service::Service) -> impl Iterator<Item = u32> + use<> {
     (service.ring_base..).take(blocks_for(service.ring_len as usize) as usize)
@@ -71,12 +87,16 @@ fn blocks_of(service: &abi::service::Service) -> impl Iterator<Item = u32> + use
 
 fn service(name: &str, addresses: &[&str], target: TargetPort) -> Service {
     Service {
-        name: ObjectName::new("shop", name),
         cluster_ips: addresses.iter().map(|text| text.parse().unwrap()).collect(),
         selector: Some(Labels::from_iter([("app", name)])),
-        ports: vec![ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, target }],
-        algorithm: Algorithm::Random,
-        origin: Origin::new(format!("{name}.yaml"), 3, 1),
+        ports: vec![ServicePort {
+            name: "http".into(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            target,
+            node_port: None,
+        }],
+        ..Service::new(ObjectName::new("shop", name), Origin::new(format!("{name}.yaml"), 3, 1))
     }
 }
 
@@ -128,7 +148,7 @@ fn workloads_by_label_family_and_port_name() {
     compiler.remove_service(&ObjectName::new("shop", "web"));
     kernel.apply(&compiler.take_changes());
     assert!(kernel.0 == Tables::default());
-    assert_eq!(compiler.used(), Capacity { services: 0, ring: 0, backends: 0 });
+    assert_eq!(compiler.used(), NOTHING);
 }
 
 #[test]
@@ -139,10 +159,9 @@ fn slices_join_by_port_name_and_readiness() {
         Service { selector: None, ..service("web", &["10.96.0.10"], TargetPort::Number(80)) };
     compiler.set_service(&without_selector);
     let endpoint = |address: &str, ready| SliceEndpoint {
-        address: address.parse().unwrap(),
         ready,
         serving: ready,
-        terminating: false,
+        ..SliceEndpoint::ready(address.parse().unwrap())
     };
     let port = |name: &str, port| SlicePort { name: name.into(), protocol: Protocol::Tcp, port };
     let slice = EndpointSlice {
@@ -193,7 +212,8 @@ fn conflicts_name_both_and_the_one_that_has_it_wins() {
 
 #[test]
 fn a_full_map_keeps_the_former_backends() {
-    let mut compiler = Compiler::new(Capacity { services: 2, ring: 2, backends: 3 });
+    let mut compiler =
+        Compiler::new(Capacity { services: 2, ring: 2, backends: 3, ..Capacity::default() });
     let mut kernel = Kernel::default();
     compiler.set_service(&service("a", &["10.96.0.10"], named()));
     for number in 1..=3 {
@@ -232,6 +252,171 @@ fn one_change_touches_its_own_entries_only() {
     assert_eq!(counts, (1, 1, 1));
     assert!(changes.remove_services.is_empty() && changes.remove_backends.is_empty());
     assert!(compiler.take_changes().is_empty());
+}
+
+fn check_traffic(service: &Service, slice: &[SliceEndpoint], expected: &[(&str, u8, &[&str])]) {
+    let mut compiler = Compiler::default();
+    compiler.set_node(NodeInput {
+        name: "here".into(),
+        zone: Some("a".into()),
+        addresses: vec!["192.0.2.1".parse().unwrap()],
+    });
+    compiler.set_service(service);
+    compiler.set_endpoint_slice(&EndpointSlice {
+        name: ObjectName::new("shop", "web-1"),
+        service: Some("web".into()),
+        endpoints: slice.to_vec(),
+        ports: vec![SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }],
+        origin: Origin::new("slice.yaml", 1, 1),
+    });
+    let mut kernel = Kernel::default();
+    kernel.apply(&compiler.take_changes());
+    let mut found: Vec<(String, u8, Vec<String>)> = Vec::new();
+    for key in kernel.0.services.keys() {
+        let at = std::net::SocketAddr::new(IpAddr::from(key.address), key.port.number());
+        let backends = kernel.backends_of(key).into_iter();
+        let last = backends.map(|it| it.rsplit('.').next().unwrap().replace(":8080", ""));
+        found.push((at.to_string(), key.scope, last.collect()));
+    }
+    found.sort();
+    let mut wanted: Vec<(String, u8, Vec<String>)> = expected
+        .iter()
+        .map(|(at, scope, backends)| {
+            (at.to_string(), *scope, backends.iter().map(|it| it.to_string()).collect())
+        })
+        .collect();
+    wanted.sort();
+    assert_eq!(found, wanted);
+}
+
+/// Five endpoints, of which the last two end.
+fn endpoints() -> Vec<SliceEndpoint> {
+    let endpoint = |last: u8, node: &str, zone: &str| SliceEndpoint {
+        node: Some(node.into()),
+        zone: Some(zone.into()),
+        ..SliceEndpoint::ready([10, 1, 0, last].into())
+    };
+    let ending = |endpoint| SliceEndpoint { ready: false, terminating: true, ..endpoint };
+    vec![
+        endpoint(1, "here", "a"),
+        endpoint(2, "there", "a"),
+        endpoint(3, "far", "b"),
+        ending(endpoint(4, "here", "a")),
+        ending(endpoint(5, "far", "b")),
+    ]
+}
+
+fn exposed() -> Service {
+    let mut service = service("web", &["10.96.0.10"], named());
+    service.external_ips = vec!["198.51.100.1".parse().unwrap()];
+    service.load_balancer_ips = vec!["198.51.100.2".parse().unwrap()];
+    service.ports[0].node_port = Some(30080);
+    service
+}
+
+const ALL: &[&str] = &["1", "2", "3"];
+const HERE: &[&str] = &["1"];
+
+#[test]
+fn traffic_policies_say_which_backends() {
+    let (inside, outside) = (scope::INSIDE, scope::OUTSIDE);
+    let check = |service: &Service, slice: &[SliceEndpoint], internal, external| {
+        check_traffic(
+            service,
+            slice,
+            &[
+                ("10.96.0.10:80", inside, internal),
+                ("198.51.100.1:80", inside, ALL),
+                ("198.51.100.1:80", outside, external),
+                ("198.51.100.2:80", inside, ALL),
+                ("198.51.100.2:80", outside, external),
+                ("192.0.2.1:30080", inside, ALL),
+                ("192.0.2.1:30080", outside, external),
+            ],
+        );
+    };
+    let local = TrafficPolicy::Local;
+    check(&exposed(), &endpoints(), ALL, ALL);
+    check(&Service { internal_traffic: local, ..exposed() }, &endpoints(), HERE, ALL);
+    check(&Service { external_traffic: local, ..exposed() }, &endpoints(), ALL, HERE);
+    // The one that is ready has gone elsewhere: the one that ends goes on serving.
+    let mut moved = endpoints();
+    moved[0].node = Some("there".into());
+    let both = Service { internal_traffic: local, external_traffic: local, ..exposed() };
+    check(&both, &moved, &["4"], &["4"]);
+}
+
+#[test]
+fn close_backends_are_preferred() {
+    let check = |distribution, slice: &[SliceEndpoint], expected: &[&str]| {
+        let service = Service { distribution, ..service("web", &["10.96.0.10"], named()) };
+        check_traffic(&service, slice, &[("10.96.0.10:80", scope::INSIDE, expected)]);
+    };
+    check(Distribution::Even, &endpoints(), ALL);
+    check(Distribution::SameZone, &endpoints(), &["1", "2"]);
+    check(Distribution::SameNode, &endpoints(), HERE);
+    // Nobody is near.
+    let far: Vec<_> = endpoints().into_iter().filter(|it| it.node == Some("far".into())).collect();
+    check(Distribution::SameZone, &far, &["3"]);
+    check(Distribution::SameNode, &far, &["3"]);
+    let mut hinted = endpoints();
+    for (endpoint, zone) in hinted.iter_mut().zip(["b", "a", "a", "a", "a"]) {
+        endpoint.for_zones = vec![zone.into()];
+    }
+    check(Distribution::Even, &hinted, &["2", "3"]);
+    check(Distribution::SameZone, &hinted, &["2", "3"]);
+    hinted[1].for_zones.clear();
+    check(Distribution::Even, &hinted, ALL);
+}
+
+#[test]
+fn endings_serve_only_while_nobody_is_ready() {
+    let check = |slice: &[SliceEndpoint], publish_not_ready, expected: &[&str]| {
+        let service = Service { publish_not_ready, ..service("web", &["10.96.0.10"], named()) };
+        check_traffic(&service, slice, &[("10.96.0.10:80", scope::INSIDE, expected)]);
+    };
+    let ending = endpoints().split_off(3);
+    check(&ending, false, &["4", "5"]);
+    let mut silent = ending.clone();
+    silent[1].serving = false;
+    check(&silent, false, &["4"]);
+    silent[0].terminating = false;
+    check(&silent, false, &[]);
+    check(&silent, true, &["4", "5"]);
+}
+
+#[test]
+fn affinity_and_source_ranges_have_entries_of_their_own() {
+    let mut compiler = Compiler::default();
+    let mut kernel = Kernel::default();
+    compiler.set_workload(workload("web-1", "web", &["10.0.0.1", "fd00::1"], 80));
+    let service = Service {
+        affinity: Some(60),
+        source_ranges: vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+        ..exposed()
+    };
+    compiler.set_service(&service);
+    kernel.apply(&compiler.take_changes());
+    let (members, ranges) = (&kernel.0.members, &kernel.0.source_ranges);
+    assert_eq!((members.len(), ranges.len()), (1, 2));
+    let mut lengths: Vec<u32> = ranges.iter().map(|range| range.prefix_len - 32).collect();
+    lengths.sort();
+    assert_eq!(lengths, [32, 120]);
+    let ranged = |key: &ServiceKey| kernel.0.services[key].flags & service_flags::SOURCE_RANGES;
+    for key in kernel.0.services.keys() {
+        let balanced = IpAddr::from(key.address) == service.load_balancer_ips[0];
+        assert_eq!(ranged(key) != 0, balanced);
+        assert_eq!(kernel.0.services[key].affinity_s, 60);
+    }
+    // Removed and back in one change: nothing is lost.
+    compiler.remove_service(&service.name);
+    compiler.set_service(&service);
+    kernel.apply(&compiler.take_changes());
+    assert_eq!((kernel.0.members.len(), kernel.0.source_ranges.len()), (1, 2));
+    compiler.remove_service(&service.name);
+    kernel.apply(&compiler.take_changes());
+    assert_eq!((kernel.0.members.len(), kernel.0.source_ranges.len()), (0, 0));
+    assert_eq!(compiler.used(), NOTHING);
 }
 
 #[derive(Clone, Debug)]
@@ -366,6 +551,6 @@ proptest! {
         emptied.adopt(kernel.0.clone());
         kernel.apply(&emptied.take_changes());
         prop_assert!(kernel.0 == Tables::default());
-        prop_assert_eq!(emptied.used(), Capacity { services: 0, ring: 0, backends: 0 });
+        prop_assert_eq!(emptied.used(), NOTHING);
     }
 }

@@ -66,7 +66,20 @@ fn endpoint(reader: &mut Reader, node: &Node, family: Option<&str>) -> Option<Sl
         terminating = flag(reader, "terminating").unwrap_or(false);
         conditions.finish(reader);
     }
-    fields.ignore(&["deprecatedTopology", "hints", "hostname", "nodeName", "targetRef", "zone"]);
+    let mut name = |reader: &mut Reader, name| {
+        fields.optional(name).and_then(|node| reader.text(node, name)).map(str::to_owned)
+    };
+    let node_name = name(reader, "nodeName");
+    let zone = name(reader, "zone");
+    let (mut for_zones, mut for_nodes) = (Vec::new(), Vec::new());
+    if let Some(node) = fields.optional("hints")
+        && let Some(mut hints) = reader.fields(node, "hints")
+    {
+        for_zones = names(reader, &mut hints, "forZones");
+        for_nodes = names(reader, &mut hints, "forNodes");
+        hints.finish(reader);
+    }
+    fields.ignore(&["deprecatedTopology", "hostname", "targetRef"]);
     fields.finish(reader);
     let addresses_node = addresses?;
     let addresses = reader.items(addresses_node, "addresses")?;
@@ -83,7 +96,31 @@ fn endpoint(reader: &mut Reader, node: &Node, family: Option<&str>) -> Option<Sl
         reader.error(addresses_node.place, "an endpoint needs an address");
     }
     // All addresses of one endpoint lead to the same place, and clients use the first.
-    Some(SliceEndpoint { address: first?, ready, serving: serving.unwrap_or(ready), terminating })
+    Some(SliceEndpoint {
+        address: first?,
+        ready,
+        serving: serving.unwrap_or(ready),
+        terminating,
+        node: node_name,
+        zone,
+        for_zones,
+        for_nodes,
+    })
+}
+
+/// A list of mappings with a `name` each.
+fn names(reader: &mut Reader, fields: &mut Fields, list: &'static str) -> Vec<String> {
+    let items = fields.optional(list).and_then(|node| reader.items(node, list));
+    let mut found = Vec::new();
+    for item in items.unwrap_or_default() {
+        let Some(mut item) = reader.fields(item, list) else { continue };
+        if let Some(name) = item.required(reader, "name").and_then(|node| reader.text(node, "name"))
+        {
+            found.push(name.to_owned());
+        }
+        item.finish(reader);
+    }
+    found
 }
 
 fn port(reader: &mut Reader, node: &Node) -> Option<SlicePort> {

@@ -188,7 +188,7 @@ fn ip_block(reader: &mut Reader, node: &Node) -> Option<PolicyPeer> {
     Some(PolicyPeer::Block { block: block?, except })
 }
 
-fn cidr(reader: &mut Reader, node: &Node, name: &str) -> Option<IpNet> {
+pub fn cidr(reader: &mut Reader, node: &Node, name: &str) -> Option<IpNet> {
     let text = reader.text(node, name)?;
     let Some(net) = parse_cidr(text) else {
         let draft = reader

@@ -1,5 +1,7 @@
 //! Service, `v1`.
 
+mod traffic;
+
 use super::metadata::{Metadata, labels, well_formed};
 use super::node::{Node, Scalar, Value};
 use super::reader::{Fields, Reader};
@@ -10,14 +12,8 @@ use model::{Algorithm, Service, ServicePort, TargetPort};
 use std::net::IpAddr;
 
 /// Right in any manifest, and without a meaning for one node.
-const WITHOUT_EFFECT: [&str; 6] = [
-    "allocateLoadBalancerNodePorts",
-    "healthCheckNodePort",
-    "ipFamilies",
-    "ipFamilyPolicy",
-    "loadBalancerClass",
-    "sessionAffinityConfig",
-];
+const WITHOUT_EFFECT: [&str; 4] =
+    ["allocateLoadBalancerNodePorts", "ipFamilies", "ipFamilyPolicy", "loadBalancerClass"];
 
 /// Annotations that choose the algorithm; Cilium's is read too.
 pub const ALGORITHM: &str = "skep.dev/lb-algorithm";
@@ -47,11 +43,6 @@ pub fn read(
             .label("it is an alias in DNS, which Skep doesn't serve");
         return None;
     }
-    if let ("NodePort" | "LoadBalancer", Some(node)) = (kind_name, kind) {
-        reader
-            .warn(node.place, format_args!("type {kind_name} is not supported yet"))
-            .label("its ClusterIP is served, nothing else");
-    }
     let selector = match fields.optional("selector") {
         Some(node) => labels(reader, node, "selector").map(Some),
         None => Some(None),
@@ -60,8 +51,16 @@ pub fn read(
     let selector = selector.map(|labels| labels.filter(|labels| !labels.0.is_empty()));
     let addresses = cluster_ips(reader, &mut fields);
     let headless = matches!(&addresses, Some(Addresses::Headless));
-    let ports = ports(reader, &mut fields, headless);
-    unsupported(reader, &mut fields);
+    let mut ports = ports(reader, &mut fields, headless);
+    if kind_name == "ClusterIP" {
+        for port in ports.iter_mut().flatten() {
+            port.node_port = None;
+        }
+    }
+    let traffic = traffic::read(reader, kind_name, &mut fields, object.optional("status"));
+    if let Some(ports) = &ports {
+        traffic::check_node_ports(reader, kind, kind_name, ports);
+    }
     fields.ignore(&WITHOUT_EFFECT);
     fields.ignore(&["externalName"]);
     fields.finish(reader);
@@ -78,12 +77,22 @@ pub fn read(
             Vec::new()
         }
     };
+    let traffic = traffic?;
     Some(Service {
         name: metadata.name,
         cluster_ips,
         selector: selector?,
         ports: ports?,
         algorithm: algorithm?,
+        external_ips: traffic.external_ips,
+        load_balancer_ips: traffic.load_balancer_ips,
+        source_ranges: traffic.source_ranges,
+        internal_traffic: traffic.internal,
+        external_traffic: traffic.external,
+        distribution: traffic.distribution,
+        affinity: traffic.affinity,
+        publish_not_ready: traffic.publish_not_ready,
+        health_check_port: traffic.health_check_port,
         origin: metadata.origin,
     })
 }
@@ -196,70 +205,20 @@ fn port(reader: &mut Reader, node: &Node, several: bool) -> Option<ServicePort> 
         Some(node) if node.is_text() => port_name(reader, node, "targetPort").map(TargetPort::Name),
         Some(node) => reader.port(node, "targetPort").map(TargetPort::Number),
     };
-    fields.ignore(&["appProtocol", "nodePort"]);
+    let node_port = match fields.optional("nodePort") {
+        Some(node) if node.scalar() == Some(Scalar::Integer(Some(0))) => Some(None),
+        Some(node) => reader.port(node, "nodePort").map(Some),
+        None => Some(None),
+    };
+    fields.ignore(&["appProtocol"]);
     fields.finish(reader);
-    Some(ServicePort { name: name?, protocol: protocol?, port: port?, target: target? })
-}
-
-/// Fields that would change what happens, and what happens instead.
-fn unsupported(reader: &mut Reader, fields: &mut Fields) {
-    type Field = (&'static str, &'static [&'static str], &'static str, &'static str);
-    const CHOICES: [Field; 3] = [
-        (
-            "sessionAffinity",
-            &["None", "ClientIP"],
-            "None",
-            "each connection chooses a backend by itself",
-        ),
-        (
-            "internalTrafficPolicy",
-            &["Cluster", "Local"],
-            "Cluster",
-            "backends of all nodes are used",
-        ),
-        (
-            "externalTrafficPolicy",
-            &["Cluster", "Local"],
-            "Cluster",
-            "Skep doesn't serve external traffic yet",
-        ),
-    ];
-    for (name, known, neutral, instead) in CHOICES {
-        let Some(node) = fields.optional(name) else { continue };
-        let Some(value) = one_of(reader, node, name, known) else { continue };
-        if value != neutral {
-            reader
-                .warn(node.place, format_args!("`{name}: {value}` is not supported yet"))
-                .label(instead);
-        }
-    }
-    const LISTS: [(&str, &str); 2] = [
-        ("externalIPs", "these addresses are not served"),
-        ("loadBalancerSourceRanges", "sources are not restricted; a NetworkPolicy does that"),
-    ];
-    for (name, instead) in LISTS {
-        let Some(node) = fields.optional(name) else { continue };
-        if reader.items(node, name).is_some_and(|items| !items.is_empty()) {
-            reader.warn(node.place, format_args!("`{name}` is not supported yet")).label(instead);
-        }
-    }
-    const TEXTS: [(&str, &str); 2] = [
-        ("loadBalancerIP", "this address is not served"),
-        ("trafficDistribution", "all backends are chosen from alike"),
-    ];
-    for (name, instead) in TEXTS {
-        let Some(node) = fields.optional(name) else { continue };
-        if reader.text(node, name).is_some_and(|text| !text.is_empty()) {
-            reader.warn(node.place, format_args!("`{name}` is not supported yet")).label(instead);
-        }
-    }
-    if let Some(node) = fields.optional("publishNotReadyAddresses")
-        && reader.flag(node, "publishNotReadyAddresses") == Some(true)
-    {
-        reader
-            .warn(node.place, "`publishNotReadyAddresses` is not supported yet")
-            .label("backends that aren't ready get no connections");
-    }
+    Some(ServicePort {
+        name: name?,
+        protocol: protocol?,
+        port: port?,
+        target: target?,
+        node_port: node_port?,
+    })
 }
 
 fn algorithm(reader: &mut Reader, metadata: &Metadata) -> Option<Algorithm> {

@@ -1,5 +1,5 @@
 use super::{check, one};
-use model::{Algorithm, EndpointSlice, Object, Service, TargetPort};
+use model::{Algorithm, Distribution, EndpointSlice, Object, Service, TargetPort, TrafficPolicy};
 use std::sync::Arc;
 
 fn with_spec(spec: &str) -> String {
@@ -130,8 +130,8 @@ fn wrong_addresses() {
 }
 
 #[test]
-fn not_supported_yet() {
-    check!(&with_spec(
+fn traffic() {
+    let service = service(
         "
   type: LoadBalancer
   clusterIP: 10.96.0.10
@@ -142,54 +142,94 @@ fn not_supported_yet() {
   sessionAffinityConfig: {clientIP: {timeoutSeconds: 10}}
   internalTrafficPolicy: Local
   externalTrafficPolicy: Local
+  healthCheckNodePort: 31000
   publishNotReadyAddresses: true
   trafficDistribution: PreferClose
   ports: [{port: 80, nodePort: 30080}]
+status: {loadBalancer: {ingress: [{ip: 192.0.2.2}, {ip: 192.0.2.3}, {ip: 192.0.2.4, ipMode: Proxy}, {hostname: a}]}}
+",
+    );
+    let texts = |addresses: &[std::net::IpAddr]| {
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(texts(&service.external_ips), "192.0.2.1");
+    assert_eq!(texts(&service.load_balancer_ips), "192.0.2.2 192.0.2.3");
+    assert_eq!(service.source_ranges, ["192.0.2.0/24".parse().unwrap()]);
+    assert_eq!(service.affinity, Some(10));
+    let local = TrafficPolicy::Local;
+    assert_eq!((service.internal_traffic, service.external_traffic), (local, local));
+    assert_eq!(service.distribution, Distribution::SameZone);
+    assert_eq!(service.health_check_port, Some(31000));
+    assert_eq!(service.ports[0].node_port, Some(30080));
+    assert!(service.publish_not_ready);
+    // What is emitted is read as the same.
+    let Object::Service(again) =
+        one(&crate::emit::to_yaml(&Object::Service(service.clone().into())))
+    else {
+        panic!("a Service is emitted as something else");
+    };
+    assert_eq!(Service { origin: service.origin.clone(), ..Arc::unwrap_or_clone(again) }, service);
+}
+
+#[test]
+fn wrong_traffic() {
+    check!(&with_spec(
+        "
+  type: NodePort
+  clusterIP: 10.96.0.10
+  externalIPs: [127.0.0.1]
+  loadBalancerSourceRanges: [192.0.2.1]
+  sessionAffinity: clientIP
+  sessionAffinityConfig: {clientIP: {timeoutSeconds: 90000}}
+  externalTrafficPolicy: local
+  healthCheckNodePort: 70000
+  trafficDistribution: PreferFar
+  ports: [{port: 80}]
 "), @r"
-    warning: type LoadBalancer is not supported yet
+    warning: a Service of type NodePort without a `nodePort`
       ┌─ m.yaml:5:9
-    5 │   type: LoadBalancer
-      │         ^^^^^^^^^^^^ its ClusterIP is served, nothing else
+    5 │   type: NodePort
+      │         ^^^^^^^^ its cluster IP is served, nothing else: Skep doesn't choose node ports
+      = give its ports a nodePort, usually of 30000 to 32767
 
-    warning: `externalIPs` is not supported yet
-      ┌─ m.yaml:7:16
-    7 │   externalIPs: [192.0.2.1]
-      │                ^^^^^^^^^^^ these addresses are not served
+    error: 127.0.0.1 cannot be used here
+      ┌─ m.yaml:7:17
+    7 │   externalIPs: [127.0.0.1]
+      │                 ^^^^^^^^^ unspecified, loopback, link-local, broadcast or multicast
 
-    warning: `loadBalancerIP` is not supported yet
-      ┌─ m.yaml:8:19
-    8 │   loadBalancerIP: 192.0.2.2
-      │                   ^^^^^^^^^ this address is not served
+    error: `192.0.2.1` is not an address block (CIDR)
+      ┌─ m.yaml:8:30
+    8 │   loadBalancerSourceRanges: [192.0.2.1]
+      │                              ^^^^^^^^^
+      = for this one address write 192.0.2.1/32
 
-    warning: `loadBalancerSourceRanges` is not supported yet
-      ┌─ m.yaml:9:29
-    9 │   loadBalancerSourceRanges: [192.0.2.0/24]
-      │                             ^^^^^^^^^^^^^^ sources are not restricted; a NetworkPolicy does that
+    error: `sessionAffinity` cannot be `clientIP`
+      ┌─ m.yaml:9:20
+    9 │   sessionAffinity: clientIP
+      │                    ^^^^^^^^ did you mean `ClientIP`?
+      = it is one of None, ClientIP
 
-    warning: `sessionAffinity: ClientIP` is not supported yet
-       ┌─ m.yaml:10:20
-    10 │   sessionAffinity: ClientIP
-       │                    ^^^^^^^^ each connection chooses a backend by itself
+    error: `timeoutSeconds` is not a time
+       ┌─ m.yaml:10:54
+    10 │   sessionAffinityConfig: {clientIP: {timeoutSeconds: 90000}}
+       │                                                      ^^^^^ give whole seconds, 1 to 86400
 
-    warning: `internalTrafficPolicy: Local` is not supported yet
-       ┌─ m.yaml:12:26
-    12 │   internalTrafficPolicy: Local
-       │                          ^^^^^ backends of all nodes are used
+    error: `externalTrafficPolicy` cannot be `local`
+       ┌─ m.yaml:11:26
+    11 │   externalTrafficPolicy: local
+       │                          ^^^^^ did you mean `Local`?
+       = it is one of Cluster, Local
 
-    warning: `externalTrafficPolicy: Local` is not supported yet
-       ┌─ m.yaml:13:26
-    13 │   externalTrafficPolicy: Local
-       │                          ^^^^^ Skep doesn't serve external traffic yet
+    error: `healthCheckNodePort` is not a port
+       ┌─ m.yaml:12:24
+    12 │   healthCheckNodePort: 70000
+       │                        ^^^^^ ports are whole numbers, 1 to 65535
 
-    warning: `publishNotReadyAddresses` is not supported yet
-       ┌─ m.yaml:14:29
-    14 │   publishNotReadyAddresses: true
-       │                             ^^^^ backends that aren't ready get no connections
-
-    warning: `trafficDistribution` is not supported yet
-       ┌─ m.yaml:15:24
-    15 │   trafficDistribution: PreferClose
-       │                        ^^^^^^^^^^^ all backends are chosen from alike
+    error: `trafficDistribution` cannot be `PreferFar`
+       ┌─ m.yaml:13:24
+    13 │   trafficDistribution: PreferFar
+       │                        ^^^^^^^^^
+       = it is one of PreferClose, PreferSameZone, PreferSameNode
     ");
     check!(&with_spec("{type: ExternalName, externalName: example.org}"), @r"
     note: a Service of type ExternalName is left alone
