@@ -10,6 +10,7 @@ pub mod attach;
 mod btf;
 mod error;
 mod link;
+pub mod linked;
 pub mod map;
 pub mod mount;
 mod object;

@@ -55,7 +55,8 @@ attributes! {
     MapCreate {
         map_type: u32, key_size: u32, value_size: u32, max_entries: u32, map_flags: u32,
         inner_map_fd: u32, numa_node: u32, map_name: [u8; 16], map_ifindex: u32, btf_fd: u32,
-        btf_key_type_id: u32, btf_value_type_id: u32,
+        btf_key_type_id: u32, btf_value_type_id: u32, btf_vmlinux_value_type_id: u32,
+        map_extra: u64,
     }
     /// Lookup, update, delete and next key: `value` is the next key for the last.
     MapElement { map_fd: u32, padding: u32, key: u64, value: u64, flags: u64 }

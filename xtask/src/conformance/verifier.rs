@@ -21,6 +21,7 @@ mod agreement;
 mod compile;
 mod engine;
 mod expectation;
+mod kernel;
 mod pattern;
 mod source;
 mod tally;
@@ -28,6 +29,7 @@ mod tally;
 use agreement::Relation;
 use engine::Answer;
 use expectation::{Expectation, Side};
+use kernel::Kernel;
 use source::Source;
 use tally::{Outcome, Tally};
 
@@ -42,6 +44,9 @@ pub struct Verifier {
     /// Also show what agrees, and the whole of our verifier's refusals
     #[arg(long)]
     verbose: bool,
+    /// Also ask the running kernel, which takes root, and print how its answers agree
+    #[arg(long)]
+    kernel: bool,
     /// Fail unless at least this share of the privileged tests agrees, in percent
     #[arg(long, value_name = "PERCENT")]
     at_least: Option<f64>,
@@ -51,7 +56,7 @@ pub struct Verifier {
 struct Test {
     name: String,
     expectation: Expectation,
-    /// What couldn't be linked is told.
+    /// Linked for the kernel that the tests are of; what couldn't be linked is told.
     program: Result<Program, bpf_object::Error>,
 }
 
@@ -62,7 +67,12 @@ pub fn run(options: &Verifier) -> Result<()> {
     let kernel = Btf::parse(&fs::read(&source.types)?)?;
 
     let step = Step::start("verifying");
+    let running = match options.kernel {
+        true => Some(Btf::parse(&fs::read("/sys/kernel/btf/vmlinux")?)?),
+        false => None,
+    };
     let mut tally = Tally::default();
+    let mut reference = Tally::default();
     let mut lines = Vec::new();
     for path in &objects {
         let file = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -70,6 +80,7 @@ pub fn run(options: &Verifier) -> Result<()> {
             continue;
         }
         let object = Object::parse(&fs::read(path)?).with_context(|| file.clone())?;
+        let on_kernel = running.as_ref().map(|types| (Kernel::new(&object), types));
         for test in tests(&source, &object, &kernel)? {
             if options.test.as_ref().is_some_and(|wanted| !test.is_called(wanted)) {
                 continue;
@@ -79,6 +90,15 @@ pub fn run(options: &Verifier) -> Result<()> {
                     lines.push(outcome.to_string());
                 }
                 tally.add(outcome);
+            }
+            if let Some((kernel, types)) = &on_kernel {
+                let outcome = kernel_outcome(&file, &object, kernel, types, &test);
+                for outcome in outcome {
+                    if options.verbose || outcome.relation() != Relation::Agrees {
+                        lines.push(format!("kernel: {outcome}"));
+                    }
+                    reference.add(outcome);
+                }
             }
         }
     }
@@ -90,6 +110,10 @@ pub fn run(options: &Verifier) -> Result<()> {
         println!("{line}");
     }
     println!("{tally}");
+    if options.kernel {
+        println!("\nthe running kernel, for reference\n{reference}");
+        println!("{}", tally.compare_processed(&reference));
+    }
     let share = tally.agreement();
     if options.at_least.is_some_and(|least| share < least) {
         println!("{share:.1}% is less than was asked for");
@@ -162,4 +186,33 @@ fn outcomes(file: &str, object: &Object, kernel: &Btf, test: &Test) -> Vec<Outco
         })
     };
     sides.into_iter().filter_map(outcome).collect()
+}
+
+/// The running kernel's answer to the privileged side.
+fn kernel_outcome(
+    file: &str,
+    object: &Object,
+    kernel: &Kernel,
+    types: &Btf,
+    test: &Test,
+) -> Option<Outcome> {
+    let expected = test.expectation.privileged.clone()?;
+    // Linked anew: numbers of functions and offsets of fields are this kernel's, unless the test
+    // brings the types to link with.
+    let linked = match test.expectation.types {
+        Some(_) => test.program.clone(),
+        None => object.link(&test.name, Some(types)),
+    };
+    let answer = match linked {
+        Err(error) => engine::not_linked(&error),
+        Ok(program) => kernel.judge(object, &program, types, &test.expectation).answer,
+    };
+    Some(Outcome {
+        file: file.to_owned(),
+        test: test.name.clone(),
+        privileged: true,
+        expected,
+        answer,
+        took: None,
+    })
 }

@@ -167,6 +167,36 @@ impl Tally {
         Ok(())
     }
 
+    /// How near our counts of processed instructions are to another engine's, where both accept.
+    pub fn compare_processed(&self, other: &Self) -> String {
+        let mut theirs: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+        for outcome in &other.outcomes {
+            if let Answer::Accepted { processed } = outcome.answer {
+                theirs.insert((&outcome.file, &outcome.test), processed);
+            }
+        }
+        let (mut both, mut near, mut equal) = (0, 0, 0);
+        let mut farthest: Option<(f64, String)> = None;
+        for outcome in self.outcomes.iter().filter(|outcome| outcome.privileged) {
+            let Answer::Accepted { processed } = outcome.answer else { continue };
+            let Some(&expected) = theirs.get(&(outcome.file.as_str(), outcome.test.as_str()))
+            else {
+                continue;
+            };
+            both += 1;
+            let ratio = f64::from(processed) / f64::from(expected.max(1));
+            equal += usize::from(processed == expected);
+            near += usize::from((0.9..=1.1).contains(&ratio));
+            let distance = ratio.ln().abs();
+            if farthest.as_ref().is_none_or(|(most, _)| distance > *most) {
+                let name = format!("{}/{}", outcome.file, outcome.test);
+                farthest = Some((distance, format!("{name}: {processed} for {expected}")));
+            }
+        }
+        let farthest = farthest.map(|(_, text)| format!(", farthest {text}")).unwrap_or_default();
+        format!("processed instructions: {equal} of {both} equal, {near} within 10%{farthest}")
+    }
+
     fn times(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut times: Vec<(Duration, &Outcome)> =
             self.outcomes.iter().filter_map(|outcome| Some((outcome.took?, outcome))).collect();
