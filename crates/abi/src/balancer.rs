@@ -53,13 +53,37 @@ pub mod maps;
 pub use counter::{BackendCounters, VipCounters};
 pub use flags::{backend_flags, decapsulate, frontend_flags, settings_flags};
 
+/// The address of a network card: three half-words in memory order, because the eBPF target loads
+/// byte arrays byte by byte.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct Mac(pub [u16; 3]);
+
+const _: () = assert!(size_of::<Mac>() == 6);
+
+impl From<[u8; 6]> for Mac {
+    fn from(o: [u8; 6]) -> Self {
+        let half = |at: usize| u16::from_ne_bytes([o[at], o[at + 1]]);
+        Mac([half(0), half(2), half(4)])
+    }
+}
+
+impl From<Mac> for [u8; 6] {
+    fn from(mac: Mac) -> Self {
+        let [a, b, c] = mac.0.map(u16::to_ne_bytes);
+        [a[0], a[1], b[0], b[1], c[0], c[1]]
+    }
+}
+
 /// Value of map `lb_settings`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Settings {
     /// Bits of [`settings_flags`].
     pub flags: u32,
-    /// Longest frame (with its Ethernet header) for a VIP before encapsulation. Longer ones are
+    /// Longest frame (with its Ethernet header) for a VIP, whatever its delivery. Longer ones are
     /// answered by too-big messages or dropped.
     pub max_frame: u32,
     /// Source of GUE, Geneve and health-check packets over IPv4, and of masqueraded flows; the
@@ -68,9 +92,9 @@ pub struct Settings {
     /// The same for IPv6.
     pub source_v6: Address,
     /// Destination MAC of what is sent by a fixed next hop.
-    pub router_mac: [u8; 6],
+    pub router_mac: Mac,
     /// Source MAC of health-check packets.
-    pub local_mac: [u8; 6],
+    pub local_mac: Mac,
     /// Interface by which health-check packets leave.
     pub check_ifindex: u32,
     pub gue_port: Port,
@@ -85,8 +109,9 @@ pub struct Settings {
     pub zero: u16,
     /// First three words of the outer source of IPv6 packets (100::), in memory order.
     pub ipip_source_v6: [u32; 3],
+    /// Longest frame that is sent to a backend, encapsulation included; as `max_frame` for the rest.
+    pub max_sent: u32,
     /// Idle nanoseconds after which a UDP flow of flow keeping `all` is a new one.
-    pub zero2: u32,
     pub udp_timeout_ns: u64,
 }
 
@@ -212,9 +237,9 @@ pub struct Backend {
     /// Interface to send by; 0 is the one that the packet came in by.
     pub ifindex: u32,
     /// Destination MAC with a fixed next hop.
-    pub mac: [u8; 6],
+    pub mac: Mac,
     /// Source MAC where `ifindex` isn't 0; otherwise the packet's own destination MAC is used.
-    pub source_mac: [u8; 6],
+    pub source_mac: Mac,
     /// Port that NAT writes; [`Port::NONE`] keeps the packet's.
     pub port: Port,
     pub zero: u16,

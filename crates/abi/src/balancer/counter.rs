@@ -76,8 +76,6 @@ counters! {
     /// More or longer IPv6 extension headers than are looked through.
     DROP_EXTENSIONS = 13, "extensions";
 
-    /// Packets sent on to a backend.
-    FORWARDED = 32, "forwarded";
     /// Packets for no VIP, left to the stack.
     PASSED = 33, "passed";
     ECHO_ANSWERED = 34, "echo-answered";

@@ -23,9 +23,8 @@ pub mod settings_flags {
     /// What a NAT backend answers goes through the balancer: `lb_translations` is asked for every
     /// packet that is for no VIP.
     pub const NAT: u32 = 1 << 8;
-    /// Some VIP has [`frontend_flags::LIMITED`](super::frontend_flags::LIMITED) or another reason
-    /// to look beyond addresses and ports.
-    pub const SERVER_IDS: u32 = 1 << 9;
+    /// The balancer takes part in decapsulation at all.
+    pub const DECAPSULATE: u32 = DECAPSULATE_IPIP | DECAPSULATE_GUE;
 }
 
 /// Of [`FrontEnd::flags`](super::FrontEnd).
@@ -57,9 +56,6 @@ pub mod frontend_flags {
     pub const KEEP_MOVED: u32 = 1 << 11;
     /// [`FrontEnd::new_flows_per_second`](super::FrontEnd::new_flows_per_second) applies.
     pub const LIMITED: u32 = 1 << 12;
-    /// The entry only says that the address is one of ours (echo requests, other ports dropped).
-    pub const ADDRESS_ONLY: u32 = 1 << 13;
-
     /// What takes the packet off the shortest way.
     pub const SPECIAL: u32 = QUIC
         | TCP_SERVER_ID
