@@ -6,6 +6,7 @@ pub mod disasm;
 pub mod inspect;
 pub mod link;
 mod object_file;
+pub mod verify;
 
 use crate::failure::Failure;
 use crate::output::Screen;
@@ -18,6 +19,7 @@ pub enum Command {
     Disasm(disasm::Args),
     Asm(asm::Args),
     Link(link::Args),
+    Verify(verify::Args),
 }
 
 pub fn run(command: Command, screen: &Screen) -> Result<ExitCode, Failure> {
@@ -26,5 +28,6 @@ pub fn run(command: Command, screen: &Screen) -> Result<ExitCode, Failure> {
         Command::Disasm(args) => disasm::run(&args, screen),
         Command::Asm(args) => asm::run(&args, screen),
         Command::Link(args) => link::run(&args, screen),
+        Command::Verify(args) => verify::run(&args, screen),
     }
 }

@@ -88,7 +88,8 @@ impl<'a> Listing<'a> {
 
 /// A helper's name, or its number if it is of a kernel that we don't know.
 pub fn helper(id: i32) -> String {
-    format!("helper {id}")
+    let known = u32::try_from(id).ok().and_then(bpf_interface::helper::by_id);
+    known.map_or_else(|| format!("helper {id}"), |helper| helper.name.to_owned())
 }
 
 /// Functions by their names, other targets of jumps by number.

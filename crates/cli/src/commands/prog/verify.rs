@@ -1,0 +1,264 @@
+//! `skep prog verify`: would a kernel take these programs, and if not, why.
+
+mod data;
+mod found;
+mod text;
+
+use super::object_file::{RUNNING_KERNEL, Target, read_types};
+use crate::failure::{Failure, NEGATIVE};
+use crate::output::Screen;
+use bpf_object::btf::Btf;
+use bpf_object::{Object, Program, ProgramKind};
+use bpf_verifier::{Facts, NotModelled, Options, Refusal, Request, Verdict, verify};
+use found::{Found, find};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const LONG: &str = "\
+Judges every program of the objects by the kernel's rules, without a kernel and without privileges.
+
+The answer is one of three: accepted; refused, with the rule, the source line, the way that led \
+there and what usually mends it; or not modelled, where the verifier has no rule for what the \
+program does. Folders are searched for objects, also for those inside of executables, as tools \
+built on libbpf carry them.";
+
+const AFTER: &str = "\
+Examples:
+  skep prog verify filter.o
+  skep prog verify build/ --max-processed 100000 -o sarif > verify.sarif
+  skep prog verify filter.o --prog on_packet --steps 40 --stats
+
+Exit codes: 0 all accepted, 1 one was refused or is over the budget, 2 a file can't be read or the
+command line makes no sense, 6 nothing was refused, but something could not be judged.";
+
+/// Exit code if a program could neither be accepted nor refused.
+const UNJUDGED: u8 = 6;
+
+/// Check programs by the kernel's rules, and explain refusals
+#[derive(Debug, clap::Args)]
+#[command(long_about = LONG, after_help = AFTER)]
+pub struct Args {
+    /// Objects, executables that carry objects, folders
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+
+    /// Only programs of this name
+    #[arg(long = "prog", value_name = "NAME")]
+    program: Option<String>,
+
+    /// What programs are whose section's name doesn't say it, such as xdp or kprobe/do_exit
+    #[arg(long = "section", value_name = "NAME")]
+    section: Option<String>,
+
+    /// Refuse programs for which more instructions are looked at than this
+    #[arg(long, value_name = "N")]
+    max_processed: Option<u32>,
+
+    /// As a loader without CAP_BPF
+    #[arg(long)]
+    unprivileged: bool,
+
+    /// As with BPF_F_STRICT_ALIGNMENT
+    #[arg(long)]
+    strict_alignment: bool,
+
+    /// Show what each function and the costliest lines cost the verifier
+    #[arg(long)]
+    stats: bool,
+
+    /// How many of the last steps before a refusal are shown
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    steps: usize,
+
+    #[command(flatten)]
+    target: Target,
+
+    /// Output format; `table` is text, `sarif` is for code scanning
+    #[arg(short, long, value_enum, default_value_t = Output::Table, value_name = "FORMAT")]
+    output: Output,
+
+    /// The same as `-o json`
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    Table,
+    Json,
+    Yaml,
+    Sarif,
+}
+
+/// A program, and what came of it.
+struct Judged {
+    file: String,
+    program: String,
+    section: String,
+    kind: Option<ProgramKind>,
+    answer: Answer,
+    /// Costliest source lines: file, line, text, how often its instructions were looked at.
+    lines: Vec<(String, u32, String, u64)>,
+}
+
+enum Answer {
+    Accepted(Box<Facts>),
+    /// Accepted by the rules, but costlier than allowed.
+    OverBudget(Box<Facts>, u32),
+    Refused(Box<Refusal>),
+    NotModelled(NotModelled),
+    /// It could not be linked, or nothing says what it is.
+    NotLinked(String),
+}
+
+/// A file that is no object, or none that can be read.
+struct Unread {
+    file: String,
+    reason: String,
+}
+
+#[derive(Default)]
+struct Report {
+    judged: Vec<Judged>,
+    unread: Vec<Unread>,
+}
+
+pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
+    let found = find(&args.files)?;
+    if found.is_empty() {
+        return Err(Failure::Usage("there is no object in what was named".to_owned()));
+    }
+    let kernel = kernel_types(args)?;
+    let mut report = Report::default();
+    for Found { name, bytes } in &found {
+        match super::object_file::parse(bytes) {
+            Ok(object) => judge_object(args, name, &object, kernel.as_ref(), &mut report),
+            Err(error) => {
+                report.unread.push(Unread { file: name.clone(), reason: error.to_string() });
+            }
+        }
+    }
+    if let Some(name) = &args.program
+        && report.judged.is_empty()
+        && report.unread.is_empty()
+    {
+        return Err(Failure::NotFound(format!("there is no program `{name}` in what was named")));
+    }
+    match args.output {
+        _ if args.json => screen.print_json(&data::json(&report))?,
+        Output::Json => screen.print_json(&data::json(&report))?,
+        Output::Yaml => screen.print_yaml(&data::json(&report))?,
+        Output::Sarif => screen.print_json(&data::sarif(&report))?,
+        Output::Table => screen.print(&text::report(&report, args, screen.style()))?,
+    }
+    Ok(ExitCode::from(report.code()))
+}
+
+impl Report {
+    fn code(&self) -> u8 {
+        let any = |of: fn(&Answer) -> bool| self.judged.iter().any(|judged| of(&judged.answer));
+        if !self.unread.is_empty() {
+            2
+        } else if any(|a| matches!(a, Answer::Refused(_) | Answer::OverBudget(..))) {
+            NEGATIVE
+        } else if any(|a| matches!(a, Answer::NotModelled(_) | Answer::NotLinked(_))) {
+            UNJUDGED
+        } else {
+            0
+        }
+    }
+}
+
+fn kernel_types(args: &Args) -> Result<Option<Btf>, Failure> {
+    match &args.target.btf {
+        Some(file) => read_types(file).map(Some),
+        None if Path::new(RUNNING_KERNEL).exists() => {
+            read_types(Path::new(RUNNING_KERNEL)).map(Some)
+        }
+        None => Ok(None),
+    }
+}
+
+fn judge_object(
+    args: &Args,
+    file: &str,
+    object: &Object,
+    kernel: Option<&Btf>,
+    report: &mut Report,
+) {
+    let default = args.section.as_deref().and_then(ProgramKind::of_section);
+    for function in object.programs() {
+        if args.program.as_ref().is_some_and(|name| *name != function.name) {
+            continue;
+        }
+        let mut judged = Judged {
+            file: file.to_owned(),
+            program: function.name.clone(),
+            section: function.section.clone(),
+            kind: ProgramKind::of_section(&function.section).or_else(|| default.clone()),
+            answer: Answer::NotLinked(String::new()),
+            lines: Vec::new(),
+        };
+        match object.link(&function.name, kernel) {
+            Ok(program) => judge(args, object, &program, kernel, &mut judged),
+            Err(error) => judged.answer = Answer::NotLinked(error.to_string()),
+        }
+        report.judged.push(judged);
+    }
+}
+
+fn judge(
+    args: &Args,
+    object: &Object,
+    program: &Program,
+    kernel: Option<&Btf>,
+    judged: &mut Judged,
+) {
+    let Some(kind) = judged.kind.clone() else {
+        judged.answer = Answer::NotLinked(format!(
+            "section `{}` doesn't say what the program is for; say it with --section",
+            program.section
+        ));
+        return;
+    };
+    let options = Options {
+        privileged: !args.unprivileged,
+        strict_alignment: args.strict_alignment,
+        ..Options::default()
+    };
+    let mut request = Request::of_kind(program, kind).object(object).options(options);
+    if let Some(kernel) = kernel {
+        request = request.kernel(kernel);
+    }
+    judged.answer = match verify(&request) {
+        Verdict::Accepted(verified) => {
+            let facts = Box::new(verified.facts().clone());
+            judged.lines = costliest(program, &facts);
+            match args.max_processed {
+                Some(limit) if facts.processed > limit => Answer::OverBudget(facts, limit),
+                _ => Answer::Accepted(facts),
+            }
+        }
+        Verdict::Refused(refusal) => Answer::Refused(Box::new(refusal)),
+        Verdict::NotModelled(what) => Answer::NotModelled(what),
+    };
+}
+
+/// The ten source lines whose instructions were looked at most often.
+fn costliest(program: &Program, facts: &Facts) -> Vec<(String, u32, String, u64)> {
+    let mut lines: Vec<(String, u32, String, u64)> = Vec::new();
+    for (slot, visits) in facts.visits.iter().enumerate().filter(|(_, visits)| **visits > 0) {
+        let Some(line) = program.line(slot) else { continue };
+        let known =
+            lines.iter_mut().find(|(file, number, ..)| *number == line.line && *file == line.file);
+        match known {
+            Some((.., count)) => *count += u64::from(*visits),
+            None => {
+                lines.push((line.file.clone(), line.line, line.text.clone(), (*visits).into()));
+            }
+        }
+    }
+    lines.sort_by_key(|(.., count)| std::cmp::Reverse(*count));
+    lines.truncate(10);
+    lines
+}

@@ -1,0 +1,204 @@
+//! The report for people: a line per program, a screen per refusal.
+
+use super::{Answer, Args, Judged, Report};
+use crate::commands::prog::disasm::short;
+use crate::output::{Cell, Paint, Style, Table, visible};
+use bpf_verifier::{Facts, Refusal};
+
+pub fn report(report: &Report, args: &Args, style: Style) -> String {
+    let mut table = Table::without_headings();
+    for judged in &report.judged {
+        let kind = judged.kind.as_ref().map_or("?".to_owned(), |kind| kind.program.to_string());
+        let (verdict, note) = match &judged.answer {
+            Answer::Accepted(facts) => (Cell::new(Paint::Good, "✓ accepted"), cost(facts)),
+            Answer::OverBudget(facts, limit) => (
+                Cell::new(Paint::Bad, "✗ over budget"),
+                format!("{}, allowed are {limit}", cost(facts)),
+            ),
+            Answer::Refused(refusal) => (Cell::new(Paint::Bad, "✗ refused"), headline(refusal)),
+            Answer::NotModelled(what) => {
+                (Cell::new(Paint::Warning, "? not modelled"), what.what.clone())
+            }
+            Answer::NotLinked(reason) => {
+                (Cell::new(Paint::Warning, "? not judged"), reason.clone())
+            }
+        };
+        table.row([
+            format!("{}: {} ({kind})", judged.file, judged.program).into(),
+            verdict,
+            note.into(),
+        ]);
+    }
+    for unread in &report.unread {
+        table.row([
+            unread.file.clone().into(),
+            Cell::new(Paint::Bad, "✗ not read"),
+            unread.reason.clone().into(),
+        ]);
+    }
+    let mut text = table.render(style);
+    for judged in &report.judged {
+        match &judged.answer {
+            Answer::Refused(refusal) => {
+                text += "\n";
+                text += &explain(judged, refusal, args.steps, style);
+            }
+            Answer::Accepted(facts) | Answer::OverBudget(facts, _) if args.stats => {
+                text += "\n";
+                text += &statistics(judged, facts, style);
+            }
+            _ => {}
+        }
+    }
+    if report.judged.len() + report.unread.len() > 1 {
+        text += &format!("\n{}\n", summary(report));
+    }
+    text
+}
+
+fn cost(facts: &Facts) -> String {
+    let stack = facts.functions.iter().map(|function| function.stack).max().unwrap_or(0);
+    format!(
+        "{} instructions looked at, {} states, stack {stack}",
+        thousands(facts.processed.into()),
+        thousands(facts.states.into())
+    )
+}
+
+/// Code, place and rule in a line.
+fn headline(refusal: &Refusal) -> String {
+    let place = match &refusal.place {
+        Some(place) if !place.file.is_empty() => {
+            format!("   {}:{}", short(&place.file), place.line)
+        }
+        _ => String::new(),
+    };
+    format!("{} {}{place}", refusal.rule.code(), refusal.rule.title())
+}
+
+fn explain(judged: &Judged, refusal: &Refusal, steps: usize, style: Style) -> String {
+    let place = refusal.place.as_ref();
+    let number = place.filter(|place| place.line > 0).map(|place| place.line.to_string());
+    let margin = " ".repeat(number.as_ref().map_or(1, String::len));
+    let bar = style.paint(Paint::Faint, "│");
+    let mut text = format!(
+        "{} {}\n",
+        style.paint(Paint::Bad, &format!("error[{}]:", refusal.rule.code())),
+        style.paint(Paint::Heading, refusal.rule.title())
+    );
+    let mut line = |text_of_line: String| {
+        text += text_of_line.trim_end();
+        text.push('\n');
+    };
+    if let Some(place) = place {
+        let file = match place.file.as_str() {
+            "" => judged.file.clone(),
+            file => format!("{}:{}:{}", short(file), place.line, place.column),
+        };
+        line(format!(
+            "{margin} {} {}   in {} of {}",
+            style.paint(Paint::Faint, "┌─"),
+            visible(&file),
+            visible(&place.function),
+            visible(&judged.program),
+        ));
+        if let Some(number) = &number
+            && !place.text.trim().is_empty()
+        {
+            line(format!("{number} {bar} {}", visible(place.text.trim_end())));
+        }
+        let slot = refusal.slot.unwrap_or(0);
+        line(format!("{margin} {bar} {slot}: {}", visible(&place.instruction)));
+    } else {
+        line(format!("{margin} {} {}", style.paint(Paint::Faint, "┌─"), visible(&judged.file)));
+    }
+    line(format!("{margin} {bar} {}", style.paint(Paint::Bad, &visible(&refusal.message))));
+    for (register, what) in &refusal.registers {
+        line(format!("{margin} = {register}: {}", visible(what)));
+    }
+    if !refusal.path.is_empty() && steps > 0 {
+        let from = refusal.path.len().saturating_sub(steps);
+        line(format!("{margin} = the way here:"));
+        if from > 0 {
+            line(format!("{margin}     {from} steps before (--steps N shows more)"));
+        }
+        for step in &refusal.path[from..] {
+            let place = match &step.line {
+                Some((file, number)) => format!("   {}:{number}", short(file)),
+                None => String::new(),
+            };
+            line(format!(
+                "{margin}   {:4}: {}{}",
+                step.slot,
+                visible(&step.what),
+                style.paint(Paint::Faint, &visible(&place))
+            ));
+        }
+    }
+    if !refusal.hint.is_empty() {
+        line(format!(
+            "{margin} = {} {}",
+            style.paint(Paint::Good, "help:"),
+            visible(&refusal.hint)
+        ));
+    }
+    text
+}
+
+fn statistics(judged: &Judged, facts: &Facts, style: Style) -> String {
+    let mut text = style.paint(Paint::Heading, &format!("{}: {}", judged.file, judged.program));
+    text.push('\n');
+    let mut table = Table::new(["FUNCTION", "LOOKED AT", "STACK"]).indented(2);
+    for function in &facts.functions {
+        table.row([
+            function.name.clone().into(),
+            thousands(function.processed.into()).into(),
+            function.stack.to_string().into(),
+        ]);
+    }
+    text += &table.render(style);
+    if !judged.lines.is_empty() {
+        let mut table = Table::new(["LINE", "LOOKED AT", ""]).indented(2);
+        for (file, line, code, count) in &judged.lines {
+            table.row([
+                format!("{}:{line}", short(file)).into(),
+                thousands(*count).into(),
+                code.trim().into(),
+            ]);
+        }
+        text += &table.render(style);
+    }
+    text
+}
+
+fn summary(report: &Report) -> String {
+    let count =
+        |of: fn(&Answer) -> bool| report.judged.iter().filter(|judged| of(&judged.answer)).count();
+    let mut parts = vec![format!(
+        "{} accepted, {} refused",
+        count(|answer| matches!(answer, Answer::Accepted(_))),
+        count(|answer| matches!(answer, Answer::Refused(_) | Answer::OverBudget(..)))
+    )];
+    let mut part = |count: usize, what: &str| {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    };
+    part(count(|answer| matches!(answer, Answer::NotModelled(_))), "not modelled");
+    part(count(|answer| matches!(answer, Answer::NotLinked(_))), "not judged");
+    part(report.unread.len(), "files not read");
+    parts.join(", ")
+}
+
+/// 65536 as `65,536`.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
