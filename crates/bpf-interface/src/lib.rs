@@ -9,5 +9,7 @@ pub mod caller;
 pub mod context;
 pub mod helper;
 pub mod hook;
+pub mod kfunc;
 pub mod program;
 pub mod prototype;
+pub mod typed;
