@@ -256,18 +256,12 @@ pub struct Vip {
     pub source_routing: bool,
     /// Backends of the balancer's own zone, as long as there are any.
     pub prefer_zone: bool,
-    pub limit: Option<NewFlowLimit>,
+    /// More are dropped.
+    pub new_flows_per_second: Option<u32>,
     pub health_check: Option<HealthCheck>,
     pub backends: Vec<Backend>,
     /// Where it was written.
     pub line: u32,
-}
-
-/// New connections per second; more are dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewFlowLimit {
-    pub per_second: u32,
-    pub burst: u32,
 }
 
 /// What of a packet chooses its backend.

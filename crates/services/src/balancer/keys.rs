@@ -53,14 +53,6 @@ pub struct Keys {
     pub prefixes: Vec<PrefixKey>,
 }
 
-/// Ports that a VIP of a block of addresses may have: each is an entry.
-pub const BLOCK_PORTS: u32 = 1024;
-
-/// Ports that a VIP has; 0 stands for all of them.
-pub fn port_count(ports: &[PortRange]) -> u32 {
-    ports.iter().map(|range| u32::from(range.last - range.first) + 1).sum()
-}
-
 pub fn keys(vip: &VipKey) -> Keys {
     let mut keys = Keys::default();
     let protocol = vip.protocol.number();

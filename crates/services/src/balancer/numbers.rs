@@ -40,9 +40,8 @@ impl<T: Ord + Clone> Numbers<T> {
             return Some((*number, false));
         }
         let from = if self.next > self.limit { 1 } else { self.next };
-        let number = (from..=self.limit)
-            .chain(1..from)
-            .find(|number| !self.used.contains(number))?;
+        let number =
+            (from..=self.limit).chain(1..from).find(|number| !self.used.contains(number))?;
         self.used.insert(number);
         self.of.insert(thing.clone(), number);
         self.next = number + 1;

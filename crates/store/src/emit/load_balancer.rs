@@ -166,8 +166,8 @@ fn vip(vip: &Vip) -> Value {
             written[name] = true.into();
         }
     }
-    if let Some(limit) = vip.limit {
-        written["newFlowLimit"] = json!({"perSecond": limit.per_second, "burst": limit.burst});
+    if let Some(limit) = vip.new_flows_per_second {
+        written["newFlowsPerSecond"] = limit.into();
     }
     if let Some(check) = &vip.health_check {
         written["healthCheck"] = health_check(check);

@@ -9,7 +9,7 @@ use crate::manifest::selector::{one_of, unicast};
 use ipnet::IpNet;
 use model::Protocol;
 use model::load_balancer::{
-    Backend, BackendState, Delivery, DeliveryMode, HashOn, Keep, NewFlowLimit, PortRange, Vip,
+    Backend, BackendState, Delivery, DeliveryMode, HashOn, Keep, PortRange, Vip,
 };
 use std::collections::BTreeSet;
 
@@ -63,6 +63,9 @@ fn vip(reader: &mut Reader, node: &Node, defaults: &Defaults) -> Option<Vip> {
     let mut fields = reader.fields(node, "vips[]")?;
     let block = fields.required(reader, "address").and_then(|node| block(reader, node));
     let ports = fields.required(reader, "ports").and_then(|node| ports(reader, node));
+    if let (Some(block), Some(ports)) = (block, &ports) {
+        check_block_ports(reader, node, block, ports);
+    }
     let protocol = match fields.optional("protocol") {
         Some(node) => match one_of(reader, node, "protocol", &["TCP", "UDP"]) {
             Some("UDP") => Some(Protocol::Udp),
@@ -99,8 +102,9 @@ fn vip(reader: &mut Reader, node: &Node, defaults: &Defaults) -> Option<Vip> {
             .error(node.place, "`preferZone` without a zone of this balancer")
             .help("give `zone` beside `vips`");
     }
-    let limit = match fields.optional("newFlowLimit") {
-        Some(node) => limit(reader, node).map(Some),
+    let new_flows = match fields.optional("newFlowsPerSecond") {
+        Some(node) => number(reader, node, "newFlowsPerSecond", 1..=1_000_000_000)
+            .map(|limit| Some(limit as u32)),
         None => Some(None),
     };
     let has_port = ports.as_ref().is_some_and(|ports| !ports.is_empty());
@@ -130,7 +134,7 @@ fn vip(reader: &mut Reader, node: &Node, defaults: &Defaults) -> Option<Vip> {
         udp_flow_migration: migration?,
         source_routing: source_routing?,
         prefer_zone: prefer_zone?,
-        limit: limit?,
+        new_flows_per_second: new_flows?,
         health_check: health_check?,
         backends: backends?,
         line: reader.origin(node.place).line,
@@ -172,6 +176,18 @@ fn ports(reader: &mut Reader, node: &Node) -> Option<Vec<PortRange>> {
     Some(ranges)
 }
 
+/// Each port of a block of addresses is an entry of its own.
+fn check_block_ports(reader: &mut Reader, node: &Node, block: IpNet, ports: &[PortRange]) {
+    const MOST: u32 = 1024;
+    let count: u32 = ports.iter().map(|range| u32::from(range.last - range.first) + 1).sum();
+    if block.prefix_len() < block.max_prefix_len() && count > MOST {
+        reader
+            .error(node.place, format_args!("a block of addresses takes {MOST} ports at most"))
+            .label(format_args!("these are {count}"))
+            .help("write ports: all");
+    }
+}
+
 fn only_for(
     reader: &mut Reader,
     fields: &mut Fields,
@@ -186,19 +202,6 @@ fn only_for(
         return None;
     }
     Some(on)
-}
-
-fn limit(reader: &mut Reader, node: &Node) -> Option<NewFlowLimit> {
-    let mut fields = reader.fields(node, "newFlowLimit")?;
-    let per_second = fields
-        .required(reader, "perSecond")
-        .and_then(|node| number(reader, node, "perSecond", 1..=1_000_000_000));
-    let burst = match fields.optional("burst") {
-        Some(node) => number(reader, node, "burst", 1..=1_000_000_000),
-        None => per_second,
-    };
-    fields.finish(reader);
-    Some(NewFlowLimit { per_second: per_second? as u32, burst: burst? as u32 })
 }
 
 fn backend(

@@ -1,0 +1,340 @@
+//! Load balancers to tables: one transaction at a time.
+//!
+//! [`Compiler::compile`] looks at all objects and at what is known of backends, and says what has
+//! to be written so that all VIPs go from the old state to the new one. It either fits as a whole
+//! or changes nothing. Rings are never rewritten: new ones go into free blocks, and VIPs whose
+//! backends are the same, and were, share one.
+
+mod output;
+mod tables;
+
+pub use tables::{Adopted, Capacity, Change, Changes, Rows, Used};
+
+use super::check::{CheckTarget, Health};
+use super::keys::{Keys, VipKey, keys};
+use super::roles::{Condition, FULL, Role, roles};
+use super::rows::BackendKey;
+use super::view::{BackendView, VipView};
+use model::load_balancer::{Backend, Edge, Vip};
+use model::{LoadBalancer, ObjectName, Origin};
+use output::{Settled, State, VipState};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub struct Compiler {
+    objects: BTreeMap<ObjectName, Arc<LoadBalancer>>,
+    drained: BTreeSet<IpAddr>,
+    health: HashMap<CheckTarget, Health>,
+    /// Marks that health checks through the encapsulation put on their packets.
+    marks: BTreeMap<CheckTarget, u32>,
+    capacity: Capacity,
+    state: State,
+}
+
+/// What keeps the objects from coming into force.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("{what} are full: {capacity} is the most that this node takes")]
+    Full { what: &'static str, capacity: u32 },
+}
+
+/// An object that can't come into force beside others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    pub object: ObjectName,
+    pub origin: Origin,
+    pub message: String,
+}
+
+impl Compiler {
+    pub fn new(capacity: Capacity) -> Self {
+        Compiler {
+            objects: BTreeMap::new(),
+            drained: BTreeSet::new(),
+            health: HashMap::new(),
+            marks: BTreeMap::new(),
+            state: State::new(&capacity),
+            capacity,
+        }
+    }
+
+    /// Takes over what an earlier agent wrote.
+    pub fn adopt(&mut self, adopted: Adopted) {
+        self.state.adopt(adopted);
+    }
+
+    pub fn set(&mut self, balancer: Arc<LoadBalancer>) {
+        self.objects.insert(balancer.name.clone(), balancer);
+    }
+
+    pub fn remove(&mut self, name: &ObjectName) {
+        self.objects.remove(name);
+    }
+
+    pub fn get(&self, name: &ObjectName) -> Option<&Arc<LoadBalancer>> {
+        self.objects.get(name)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// Takes new flows from a backend, of all VIPs, or gives them back; false if it was so before.
+    pub fn drain(&mut self, backend: IpAddr, drained: bool) -> bool {
+        match drained {
+            true => self.drained.insert(backend),
+            false => self.drained.remove(&backend),
+        }
+    }
+
+    pub fn drained(&self) -> &BTreeSet<IpAddr> {
+        &self.drained
+    }
+
+    /// Notes what a health check found; false if it is nothing new.
+    pub fn set_health(&mut self, target: &CheckTarget, health: Health) -> bool {
+        self.health.insert(target.clone(), health) != Some(health)
+    }
+
+    pub fn health(&self, target: &CheckTarget) -> Health {
+        self.health.get(target).copied().unwrap_or_default()
+    }
+
+    /// What is to be checked. The rest is forgotten.
+    pub fn check_targets(&mut self) -> BTreeSet<CheckTarget> {
+        let targets: BTreeSet<CheckTarget> =
+            self.vips().flat_map(|(_, vip)| CheckTarget::all_of(vip)).collect();
+        self.health.retain(|target, _| targets.contains(target));
+        targets
+    }
+
+    /// Marks that lead the packets of these checks to their backends. Takes effect with the next
+    /// compilation.
+    pub fn set_marks(&mut self, marks: BTreeMap<CheckTarget, u32>) {
+        self.marks = marks;
+    }
+
+    /// What all VIPs have in common.
+    pub fn edge(&self) -> Option<&Edge> {
+        self.in_force().next().map(|object| &object.edge)
+    }
+
+    /// Objects that agree with the first of them, and whose VIPs no other has before.
+    fn in_force(&self) -> impl Iterator<Item = &Arc<LoadBalancer>> + Clone {
+        let first = self.objects.values().next();
+        self.objects.values().filter(move |object| {
+            first.is_some_and(|first| first.edge == object.edge)
+                && !self.conflicts_with_earlier(object)
+        })
+    }
+
+    fn conflicts_with_earlier(&self, object: &LoadBalancer) -> bool {
+        self.earlier_with_same_vip(object).is_some()
+    }
+
+    fn earlier_with_same_vip(&self, object: &LoadBalancer) -> Option<(&ObjectName, VipKey)> {
+        if self.objects.len() < 2 {
+            return None;
+        }
+        let earlier = self.objects.range(..&object.name);
+        let mut taken: HashMap<_, &ObjectName> = HashMap::new();
+        for (name, other) in earlier {
+            taken.extend(other.vips.iter().flat_map(slots_of).map(|slot| (slot, name)));
+        }
+        object.vips.iter().find_map(|vip| {
+            let holder = slots_of(vip).find_map(|slot| taken.get(&slot))?;
+            Some((*holder, VipKey::of(vip)))
+        })
+    }
+
+    /// Objects that are not in force, and why.
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        let Some(first) = self.objects.values().next() else { return Vec::new() };
+        let conflict = |object: &Arc<LoadBalancer>| {
+            let message = if object.edge != first.edge {
+                format!(
+                    "it doesn't agree with LoadBalancer {} ({}) on what holds for the whole node \
+                     (all of `spec` but `vips`)",
+                    first.name, first.origin
+                )
+            } else {
+                let (holder, vip) = self.earlier_with_same_vip(object)?;
+                format!("LoadBalancer {holder} has {} already", vip.title())
+            };
+            Some(Conflict { object: object.name.clone(), origin: object.origin.clone(), message })
+        };
+        self.objects.values().filter_map(conflict).collect()
+    }
+
+    fn vips(&self) -> impl Iterator<Item = (&Arc<LoadBalancer>, &Vip)> + Clone {
+        self.in_force().flat_map(|object| object.vips.iter().map(move |vip| (object, vip)))
+    }
+
+    fn condition(&self, vip: &Vip, backend: &Backend) -> Condition {
+        let health = CheckTarget::of(vip, backend)
+            .and_then(|target| self.health.get(&target).copied())
+            .unwrap_or_default();
+        Condition {
+            drained: self.drained.contains(&backend.address),
+            healthy: health.healthy,
+            share: health.share,
+        }
+    }
+
+    fn roles(&self, edge: &Edge, vip: &Vip) -> Vec<Role> {
+        roles(vip, edge.zone.as_deref(), |backend| self.condition(vip, backend))
+    }
+
+    /// What brings the tables from what they hold to what the objects want. On a refusal nothing
+    /// has changed.
+    pub fn compile(&mut self, now_ns: u64) -> Result<Changes, Refusal> {
+        self.transact(now_ns, HashMap::new())
+    }
+
+    fn transact(&mut self, now_ns: u64, settled: Settled) -> Result<Changes, Refusal> {
+        let mut next = self.state.begin(settled);
+        let Some(edge) = self.edge().cloned() else {
+            let (changes, state) = next.finish(None, std::iter::empty())?;
+            self.state = state;
+            return Ok(changes);
+        };
+        // Numbers in order of first use.
+        let vips: Vec<(&Arc<LoadBalancer>, &Vip)> = self.vips().collect();
+        let mut roles_of = Vec::with_capacity(vips.len());
+        for (_, vip) in &vips {
+            let roles = self.roles(&edge, vip);
+            for (backend, role) in vip.backends.iter().zip(&roles) {
+                let dead = matches!(role, Role::Dead(_));
+                next.use_backend(BackendKey::of(vip, backend), dead)?;
+            }
+            roles_of.push(roles);
+        }
+        for server in &edge.server_ids {
+            next.server_id(&edge, server)?;
+        }
+        for route in &edge.source_routes {
+            next.source_route(&edge, route)?;
+        }
+        for mark in edge.probes.iter().flat_map(|probes| &probes.marks) {
+            next.mark(mark.mark, BackendKey::plain(&edge, mark.backend))?;
+        }
+        for (target, mark) in &self.marks {
+            let key = vips.iter().find_map(|(_, vip)| {
+                let mut backends = vip.backends.iter();
+                let found = backends
+                    .find(|backend| CheckTarget::of(vip, backend).as_ref() == Some(target))?;
+                Some(BackendKey::of(vip, found))
+            });
+            if let Some(key) = key {
+                next.mark(*mark, key)?;
+            }
+        }
+        next.adopt_vips(vips.iter().map(|(_, vip)| *vip));
+        for ((_, vip), roles) in vips.iter().zip(&roles_of) {
+            next.vip(&edge, vip, roles, now_ns)?;
+        }
+        let (changes, state) = next.finish(Some(&edge), vips.iter().map(|(_, vip)| *vip))?;
+        self.state = state;
+        Ok(changes)
+    }
+
+    /// Clears slots of which no remembered flow is left: `is_in_use` says whether the flow table
+    /// has a flow of a VIP's slot. Gives what to write.
+    pub fn settle(
+        &mut self,
+        now_ns: u64,
+        is_in_use: impl Fn(u32, usize) -> bool,
+    ) -> Result<Changes, Refusal> {
+        let settled = self.state.settled(now_ns, is_in_use);
+        match settled.is_empty() {
+            true => Ok(Changes::default()),
+            false => self.transact(now_ns, settled),
+        }
+    }
+
+    /// VIPs of which slots have moved and whose window is over: number, ring length.
+    pub fn unsettled(&self, now_ns: u64) -> Vec<(u32, usize)> {
+        self.state.unsettled(now_ns)
+    }
+
+    pub fn used(&self) -> Used {
+        self.state.used()
+    }
+
+    pub fn capacity(&self) -> &Capacity {
+        &self.capacity
+    }
+
+    /// Everything about every VIP.
+    pub fn views(&self) -> Vec<VipView> {
+        let Some(edge) = self.edge() else { return Vec::new() };
+        self.vips().map(|(object, vip)| self.view(edge, object, vip)).collect()
+    }
+
+    fn view(&self, edge: &Edge, object: &LoadBalancer, vip: &Vip) -> VipView {
+        let key = VipKey::of(vip);
+        let state = self.state.vip(&key);
+        let owners = state.map(VipState::owners).unwrap_or_default();
+        let mut slots: HashMap<u16, u32> = HashMap::new();
+        for owner in &owners {
+            *slots.entry(*owner).or_default() += 1;
+        }
+        let roles = self.roles(edge, vip);
+        let backends = vip.backends.iter().zip(roles).map(|(backend, role)| {
+            let number = self.state.backend(&BackendKey::of(vip, backend));
+            let target = CheckTarget::of(vip, backend);
+            BackendView {
+                address: backend.address,
+                port: backend.port,
+                number,
+                weight: backend.weight,
+                share: target.as_ref().map_or(FULL, |target| self.health(target).share),
+                zone: backend.zone.clone(),
+                role,
+                slots: number
+                    .and_then(|number| slots.get(&(number as u16)).copied())
+                    .unwrap_or_default(),
+                checked: target,
+                line: backend.line,
+            }
+        });
+        VipView {
+            number: state.map(|state| state.number),
+            title: key.title(),
+            key,
+            object: object.name.clone(),
+            origin: Origin { line: vip.line, ..object.origin.clone() },
+            delivery: vip.delivery,
+            keep: vip.keep,
+            ring_len: owners.len() as u32,
+            moved: state.map_or(0, VipState::moved),
+            window_end_ns: state.map_or(0, VipState::window_end_ns),
+            backends: backends.collect(),
+        }
+    }
+
+    /// The rings of a VIP as they are in force, and its front-end.
+    pub fn front_end(
+        &self,
+        key: &VipKey,
+    ) -> Option<(abi::balancer::FrontEnd, &super::transition::Rings)> {
+        self.state.vip(key).map(|state| (state.front_end, state.rings()))
+    }
+
+    /// The backend that has the number.
+    pub fn backend_of_number(&self, number: u32) -> Option<BackendKey> {
+        self.state.backend_of_number(number)
+    }
+}
+
+/// What a VIP takes in the front-end maps, to find two with the same.
+fn slots_of(vip: &Vip) -> impl Iterator<Item = (u8, ipnet::IpNet, u32, u16)> {
+    let Keys { front_ends, ranges, prefixes } = keys(&VipKey::of(vip));
+    let (protocol, block) = (vip.protocol.number(), vip.block);
+    let exact = front_ends.into_iter().map(|key| (128, key.port.number()));
+    let ranges = ranges.into_iter().map(|key| (key.prefix_len, key.port.number()));
+    let prefixes = prefixes.into_iter().map(|key| (1000, key.port.number()));
+    exact.chain(ranges).chain(prefixes).map(move |(kind, port)| (protocol, block, kind, port))
+}
