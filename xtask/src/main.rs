@@ -11,6 +11,7 @@ mod build_ebpf;
 mod conformance;
 mod demo;
 mod dist;
+mod fuzz;
 mod kernels;
 mod linker_cache;
 mod report;
@@ -44,6 +45,8 @@ enum Command {
     Conformance(conformance::Table),
     /// Show Skep at work: a small shop on an isolated node
     Demo(demo::Options),
+    /// Try random input on decoders, readers and engines
+    Fuzz(fuzz::Fuzz),
     /// Run the tests
     Test(test::Options),
     /// Check the rules of the repository: layers, unsafe, file sizes, licences
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Bench(bench) => bench::run(&bench),
         Command::Conformance(table) => conformance::run(&table),
         Command::Demo(options) => demo::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy::run(),
         Command::Dist => dist::run(),

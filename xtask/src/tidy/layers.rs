@@ -39,6 +39,7 @@ pub const LAYERS: &[(&str, Layer)] = &[
     ("kit", Layer::Ebpf),
     ("net", Layer::Ebpf),
     ("benches", Layer::Tool),
+    ("fuzz", Layer::Tool),
     ("xtask", Layer::Tool),
 ];
 
