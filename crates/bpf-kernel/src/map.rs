@@ -1,6 +1,7 @@
 //! Maps: a kernel map by descriptor ([`Map`]) and typed access to one ([`Table`], [`PerCpu`]).
 
 mod batch;
+mod details;
 mod percpu;
 mod table;
 
@@ -13,7 +14,11 @@ use std::{
 use aya_obj::generated::bpf_map_type;
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes};
 
-pub use self::{percpu::PerCpu, table::Table};
+pub use self::{
+    details::{MapDetails, types},
+    percpu::PerCpu,
+    table::Table,
+};
 use crate::{
     Error, pin,
     sys::{self, Command},

@@ -1,5 +1,7 @@
 //! Loaded programs.
 
+mod details;
+
 use std::{
     ffi::CString,
     io,
@@ -10,6 +12,7 @@ use std::{
 use aya_obj::generated::{bpf_attach_type, bpf_insn, bpf_prog_type};
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes};
 
+pub use self::details::ProgramDetails;
 use crate::{
     Error,
     map::fd_is,

@@ -23,9 +23,13 @@ pub(crate) enum Command {
     ObjPin = 6,
     ObjGet = 7,
     ProgTestRun = 10,
+    ProgNextId = 11,
+    MapNextId = 12,
     ProgById = 13,
+    MapById = 14,
     ObjInfo = 15,
     BtfLoad = 18,
+    BtfById = 19,
     MapLookupAndDelete = 21,
     MapFreeze = 22,
     MapLookupBatch = 24,
@@ -139,6 +143,22 @@ pub(crate) fn object_name(name: &str) -> [u8; 16] {
         *to = if from.is_ascii_alphanumeric() || from == b'.' { from } else { b'_' };
     }
     bytes
+}
+
+/// The numbers of all that `command` lists: one of the commands that give the next number.
+pub(crate) fn ids(command: Command) -> io::Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    let mut attr = ById { id: 0, next_id: 0, open_flags: 0 };
+    loop {
+        // SAFETY: the struct holds no pointers.
+        match unsafe { bpf(command, &mut attr) } {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(ids),
+            Err(error) => return Err(error),
+        }
+        attr.id = attr.next_id;
+        ids.push(attr.id);
+    }
 }
 
 /// Calls BPF_OBJ_GET_INFO_BY_FD and returns how much of `info` the kernel knows.

@@ -145,3 +145,32 @@ fn other_types_than_the_map_holds_are_refused() {
     assert_eq!(info.layout, layout(MapKind::Hash, 4, 8, 10));
     assert!(info.memory.unwrap() > 0);
 }
+
+#[test]
+fn what_is_in_the_kernel_is_listed() {
+    let Some(_host) = Host::new() else { return };
+    let layout =
+        MapLayout { kind: MapKind::Hash, key_size: 4, value_size: 8, max_entries: 4, flags: 0 };
+    let map = Map::create("listed", layout).unwrap();
+    map.set(&7u32.to_ne_bytes(), &9u64.to_ne_bytes()).unwrap();
+    assert!(map.set(&[7], &[9; 8]).unwrap_err().to_string().contains("1 bytes were given"));
+    let details = map.details().unwrap();
+    assert!(Map::ids().unwrap().contains(&details.id));
+    let again = Map::from_id(details.id).unwrap();
+    assert_eq!((again.name(), details.kind, details.frozen), ("listed", 1, false));
+    let expected = (7u32.to_ne_bytes().to_vec(), 9u64.to_ne_bytes().to_vec());
+    assert_eq!(again.entries(10).unwrap(), [expected.clone()]);
+    assert_eq!(again.value(&expected.0).unwrap(), Some(expected.1));
+    assert_eq!(again.value(&8u32.to_ne_bytes()).unwrap(), None);
+
+    let two = [[0xb7, 0, 0, 0, 2, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+    let program =
+        bpf_kernel::Program::from_instructions("listed", bpf_kernel::ProgramKind::XDP, &two)
+            .unwrap();
+    let details = program.details().unwrap();
+    assert!(bpf_kernel::Program::ids().unwrap().contains(&details.id));
+    assert_eq!((details.name.as_str(), details.kind, details.maps.len()), ("listed", 6, 0));
+    let code = program.translated_code().unwrap();
+    assert!(code.is_empty() || code.ends_with(&two.concat()), "{code:?}");
+    assert!(program.machine_code().unwrap().len() <= details.machine_code as usize);
+}
