@@ -7,9 +7,15 @@
 
 pub mod caller;
 pub mod context;
+pub mod feature;
 pub mod helper;
 pub mod hook;
 pub mod kfunc;
+pub mod needs;
+pub mod profile;
 pub mod program;
 pub mod prototype;
 pub mod typed;
+mod version;
+
+pub use version::{NoVersion, Version};
