@@ -46,6 +46,7 @@ pub const LAYERS: &[(&str, Layer)] = &[
 /// Dependencies within a layer: (from, to).
 pub const SIDEWAYS: &[(&str, &str)] = &[
     ("agent", "api"),
+    ("bpf-interface", "bpf-isa"),
     ("bpf-interface", "bpf-object"),
     ("bpf-object", "bpf-isa"),
     ("bpf-verifier", "bpf-interface"),
