@@ -28,6 +28,7 @@
 pub mod btf;
 mod bytes;
 mod combine;
+mod configuration;
 mod core_relocation;
 mod elf;
 mod error;
@@ -41,6 +42,7 @@ mod slot;
 mod write;
 
 pub use combine::{CombineError, Input, combine};
+pub use configuration::Configuration;
 pub use core_relocation::{Answer, CoreError, answer};
 pub use elf::DataKind;
 pub use error::{Error, Problem};

@@ -138,6 +138,8 @@ pub(crate) const R_BPF_64_64: u32 = 1;
 pub(crate) const R_BPF_64_ABS64: u32 = 2;
 pub(crate) const R_BPF_64_ABS32: u32 = 3;
 pub(crate) const R_BPF_64_32: u32 = 10;
+/// Of GNU tools only: the 16 bits of a jump's distance.
+pub(crate) const R_BPF_GNU_64_16: u32 = 256;
 
 impl Object {
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {

@@ -257,4 +257,36 @@ mod tests {
         assert_eq!(program.kind.unwrap().program, ProgramType::XDP);
         assert_eq!(program.code, code);
     }
+
+    /// As GNU's assembler writes it: the linker puts in the distance of a jump.
+    #[test]
+    fn jumps_that_are_relocated() {
+        let jump = [0x05, 0, 0xff, 0xff, 0, 0, 0, 0];
+        let skipped = [0xb7, 0, 0, 0, 1, 0, 0, 0];
+        let exit = [0x95, 0, 0, 0, 0, 0, 0, 0];
+        let data = [jump, skipped, exit].concat();
+        let section = NewSection {
+            name: "xdp".to_owned(),
+            sort: elf::SHT_PROGBITS.0,
+            flags: elf::SHF_ALLOC.0 | elf::SHF_EXECINSTR.0,
+            align: 8,
+            size: data.len() as u64,
+            data,
+            relocations: vec![NewRelocation { offset: 0, sort: 256, symbol: 1 }],
+        };
+        let symbol = |name: &str, value, size, sort| NewSymbol {
+            name: name.to_owned(),
+            section: Some(0),
+            value,
+            size,
+            sort,
+            binding: elf::STB_LOCAL.0,
+            visibility: elf::STV_DEFAULT.0,
+        };
+        let mut main = symbol("main", 0, 24, elf::STT_FUNC.0);
+        main.binding = elf::STB_GLOBAL.0;
+        let bytes = write(&[section], &[main, symbol("end", 16, 0, 0)]);
+        let program = Object::parse(&bytes).unwrap().link("main", None).unwrap();
+        assert_eq!(program.instructions[0].instruction.to_string(), "goto +0x1");
+    }
 }

@@ -39,9 +39,14 @@ impl Object {
                 room -= end - start;
                 let code = usize::try_from(start).ok().zip(usize::try_from(end).ok());
                 let code = code.and_then(|(start, end)| section.data.get(start..end));
-                let slots = Slot::read_all(code.ok_or_else(bounds)?);
-                let relocations = within(&relocations, start, end, |r| r.offset)
+                let mut slots = Slot::read_all(code.ok_or_else(bounds)?);
+                let relocations = within(&relocations, start, end, |r| r.offset);
+                for jump in relocations.iter().filter(|r| r.sort == R_BPF_GNU_64_16) {
+                    self.set_jump(elf, place, jump, &mut slots)?;
+                }
+                let relocations = relocations
                     .iter()
+                    .filter(|relocation| relocation.sort != R_BPF_GNU_64_16)
                     .map(|relocation| self.relocation(elf, externs, index, start, relocation));
                 let slot = |offset: u32| ((u64::from(offset) - start) / 8) as u32;
                 let core = within(&about.core, start, end, |r| r.offset.into());
@@ -98,6 +103,29 @@ impl Object {
             about.core.sort_by_key(|record| record.offset);
         }
         about
+    }
+
+    /// GNU's assembler leaves jumps to other places than labels of the function to the linker: the
+    /// instruction holds what is to be added, in slots.
+    fn set_jump(
+        &self,
+        elf: &Elf<'_>,
+        (section, start): (usize, u64),
+        relocation: &ElfRelocation,
+        slots: &mut [Slot],
+    ) -> Result<(), Error> {
+        let fail = |problem| self.at(section, relocation.offset, problem);
+        let symbol = elf.symbols.get(relocation.symbol).ok_or_else(|| fail(Problem::NoSymbol))?;
+        if symbol.section != Some(section) || !relocation.offset.is_multiple_of(8) {
+            return Err(fail(Problem::Target(symbol.name.to_owned())));
+        }
+        let slot = usize::try_from((relocation.offset - start) / 8).ok();
+        let slot = slot.and_then(|slot| slots.get_mut(slot));
+        let slot = slot.ok_or_else(|| fail(Problem::Misplaced))?;
+        let distance = symbol.value.wrapping_sub(relocation.offset).cast_signed() / 8;
+        let offset = i16::try_from(distance.saturating_add(slot.offset.into()));
+        slot.offset = offset.map_err(|_| fail(Problem::TooFar))?;
+        Ok(())
     }
 
     fn relocation(
