@@ -117,7 +117,8 @@ pub struct Settings {
 
 const _: () = assert!(size_of::<Settings>() == 96);
 
-/// Key of map `lb_frontends`.
+/// Key of map `lb_frontends`. Each VIP's address also has an entry with protocol ICMP (58 for IPv6)
+/// and no port: echo requests to it are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct FrontEndKey {

@@ -11,6 +11,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod balancer;
 pub mod conntrack;
 pub mod control;
 pub mod env;
@@ -29,7 +30,7 @@ pub mod service;
 pub mod socket;
 
 pub use env::Env;
-pub use forward::{Decision, Scratch, from_endpoint, to_endpoint};
+pub use forward::{Decision, Scratch, from_endpoint, from_outside, to_endpoint, to_outside};
 pub use packet::Packet;
 
 #[cfg(test)]

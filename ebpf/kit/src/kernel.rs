@@ -3,8 +3,10 @@
 use crate::map::Map;
 use crate::maps;
 use abi::Address;
-use abi::conntrack::{FlowKey, FragmentKey, FragmentPorts, ServiceFlow, ServiceFlowKey};
-use abi::endpoint::{AddressInfo, AddressKey, Endpoint};
+use abi::conntrack::{
+    FlowKey, FragmentKey, FragmentPorts, Masquerade, ServiceFlow, ServiceFlowKey,
+};
+use abi::endpoint::{AddressInfo, AddressKey, Device, Endpoint};
 use abi::event::FlowEvent;
 use abi::policy::{PeerKey, PortKey, Rule};
 use abi::service::{
@@ -157,6 +159,24 @@ impl Env for Kernel {
     #[inline(always)]
     fn insert_service_flow(&self, key: &ServiceFlowKey, flow: &ServiceFlow) {
         maps::SERVICE_FLOWS.insert(key, flow);
+    }
+
+    #[inline(always)]
+    fn device(&self, ifindex: u32) -> Option<Device> {
+        maps::DEVICES.copy(&ifindex)
+    }
+
+    #[inline(always)]
+    fn masquerade(&self, key: &FlowKey) -> Option<Masquerade> {
+        maps::MASQUERADES.copy(key)
+    }
+
+    #[inline(always)]
+    fn insert_masquerade(&self, key: &FlowKey, masquerade: &Masquerade, replace: bool) -> bool {
+        match replace {
+            true => maps::MASQUERADES.insert(key, masquerade),
+            false => maps::MASQUERADES.insert_new(key, masquerade),
+        }
     }
 
     #[inline(always)]

@@ -5,6 +5,7 @@
 
 #![no_std]
 
+pub mod balancer;
 pub mod kernel;
 pub mod map;
 pub mod maps;

@@ -3,9 +3,9 @@
 use crate::map::{Array, Hash, LpmTrie, LruHash, PerCpuArray, RingBuffer, SocketStorage};
 use abi::Address;
 use abi::conntrack::{
-    Connection, FlowKey, FragmentKey, FragmentPorts, ServiceFlow, ServiceFlowKey,
+    Connection, FlowKey, FragmentKey, FragmentPorts, Masquerade, ServiceFlow, ServiceFlowKey,
 };
-use abi::endpoint::{AddressInfo, AddressKey, Endpoint};
+use abi::endpoint::{AddressInfo, AddressKey, Device, Endpoint};
 use abi::maps::capacity;
 use abi::metrics::{self, Metric};
 use abi::policy::{PeerKey, PortKey, Rule};
@@ -40,6 +40,8 @@ maps! {
     "conntrack" CONNTRACK: LruHash<FlowKey, Connection, { capacity::CONNTRACK as usize }>;
     "service_flows" SERVICE_FLOWS:
         LruHash<ServiceFlowKey, ServiceFlow, { capacity::SERVICE_FLOWS as usize }>;
+    "masquerades" MASQUERADES: LruHash<FlowKey, Masquerade, { capacity::MASQUERADES as usize }>;
+    "devices" DEVICES: Hash<u32, Device, { capacity::DEVICES as usize }>;
     "fragments" FRAGMENTS: LruHash<FragmentKey, FragmentPorts, { capacity::FRAGMENTS as usize }>;
     "socket_owners" SOCKET_OWNERS: SocketStorage<SocketOwner>;
     "socket_translations" SOCKET_TRANSLATIONS:

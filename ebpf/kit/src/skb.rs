@@ -4,9 +4,12 @@ use crate::maps;
 use abi::Address;
 use abi::process::SocketOwner;
 use abi::service::{SocketTranslation, SocketTranslationKey};
-use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::bindings::{
+    __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_FIB_LKUP_RET_NO_NEIGH,
+    BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as Query,
+};
 use aya_ebpf::helpers::{
-    bpf_csum_diff, bpf_csum_update, bpf_get_listener_sock, bpf_get_socket_cookie,
+    bpf_csum_diff, bpf_csum_update, bpf_fib_lookup, bpf_get_listener_sock, bpf_get_socket_cookie,
     bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_sk_fullsock, bpf_sk_storage_get,
     bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
 };
@@ -21,6 +24,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Headers up to here are read in place: Ethernet, one VLAN tag, IPv6, TCP up to its flags.
 const LINEAR: u32 = 14 + 4 + 40 + 14;
+
+/// Address families as the kernel numbers them.
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 
 #[derive(Debug)]
 pub struct Skb {
@@ -176,6 +183,30 @@ impl Packet for Skb {
             }
         }
         Some(Owner { process, vip, vip_port, service, backend })
+    }
+
+    #[inline(always)]
+    fn route(&self, tuple: &Tuple) -> Option<u32> {
+        // SAFETY: all fields are numbers, for which zeros are valid.
+        let mut query: Query = unsafe { MaybeUninit::zeroed().assume_init() };
+        query.family = if tuple.source.is_v4() { AF_INET } else { AF_INET6 };
+        query.l4_protocol = tuple.protocol;
+        query.ifindex = field!(self, ifindex);
+        if tuple.source.is_v4() {
+            query.__bindgen_anon_3.ipv4_src = tuple.source.v4_word();
+            query.__bindgen_anon_4.ipv4_dst = tuple.destination.v4_word();
+        } else {
+            query.__bindgen_anon_3.ipv6_src = tuple.source.0;
+            query.__bindgen_anon_4.ipv6_dst = tuple.destination.0;
+        }
+        // SAFETY: a valid context, and a query of that size.
+        let result = unsafe {
+            bpf_fib_lookup(self.skb.cast(), &raw mut query, size_of::<Query>() as i32, 0)
+        };
+        // Without a neighbour's address the route is known all the same.
+        let found = [BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_NO_NEIGH].map(c_long::from);
+        let found = found.contains(&result);
+        found.then_some(query.ifindex)
     }
 
     #[inline(always)]

@@ -1,13 +1,15 @@
-//! The programs on a workload's interface, on the host's side.
+//! The programs on a workload's interface, on the host's side, and on the node's own interfaces to
+//! the outside.
 
 #![no_std]
 #![no_main]
 
 use abi::state::MARK_DECIDED;
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
-use aya_ebpf::helpers::bpf_redirect_peer;
+use aya_ebpf::helpers::{bpf_redirect_neigh, bpf_redirect_peer};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use core::ptr;
 use dataplane::{Decision, Scratch};
 use kit::map::PerCpuArray;
 use kit::{Kernel, Skb};
@@ -34,6 +36,18 @@ pub fn to_endpoint(ctx: TcContext) -> i32 {
     run(ctx, dataplane::to_endpoint)
 }
 
+/// Packets that enter the node by one of its own interfaces (ingress).
+#[classifier]
+pub fn from_outside(ctx: TcContext) -> i32 {
+    run(ctx, dataplane::from_outside)
+}
+
+/// Packets that leave the node by one of its own interfaces (egress).
+#[classifier]
+pub fn to_outside(ctx: TcContext) -> i32 {
+    run(ctx, dataplane::to_outside)
+}
+
 #[inline(always)]
 fn run(ctx: TcContext, decide: impl FnOnce(&Kernel, &mut Skb, &mut Scratch) -> Decision) -> i32 {
     let scratch: *mut Scratch = SCRATCH.lookup(&0).cast();
@@ -53,6 +67,10 @@ fn run(ctx: TcContext, decide: impl FnOnce(&Kernel, &mut Skb, &mut Scratch) -> D
         }
         // SAFETY: the helper has no preconditions: what it can't do ends in a drop.
         Decision::RedirectPeer(ifindex) => unsafe { bpf_redirect_peer(ifindex, 0) as i32 },
+        // SAFETY: the same; without parameters the kernel looks the neighbour up.
+        Decision::RedirectNeighbour(ifindex) => unsafe {
+            bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32
+        },
         Decision::Drop => TC_ACT_SHOT,
     }
 }

@@ -92,6 +92,7 @@ pub mod backend_flags {
 pub mod decapsulate {
     /// The inner packet is balanced.
     pub const BALANCE: u32 = 1 << 0;
-    /// The inner packet goes up the stack.
-    pub const PASS: u32 = 1 << 1;
+    /// The inner packet leaves by the interface it came in by, to the MAC that it came from: what
+    /// backends answer through the balancer.
+    pub const EGRESS: u32 = 1 << 1;
 }

@@ -1,0 +1,134 @@
+//! The edge balancer: from a frame to the backend that gets it.
+//!
+//! [`balance`] is the way of every frame. What most packets need is inlined there: front-end, slot of
+//! the ring, backend, outer header. All else (server ids, remembered flows, wider front-ends, errors,
+//! answers of our own, translation) is in functions of their own, which those packets don't pay for.
+//!
+//! [`abi::balancer`] says what the maps mean and which flows are remembered.
+
+mod answer;
+mod check;
+mod choose;
+mod decapsulate;
+mod deliver;
+mod env;
+mod fragments;
+mod frame;
+mod front_end;
+pub mod hash;
+mod parse;
+mod remember;
+mod server_id;
+mod source;
+mod translate;
+
+pub use self::check::{Check, encapsulate_check};
+pub use self::decapsulate::{MatchSource, decapsulate, match_source};
+pub use self::env::{BackendCells, Env, FlowCell, LimitCell, VipCells};
+pub use self::frame::{Frame, Hop, Link, Next, Outer, Route, Vlan, Why};
+pub use self::parse::{Packet, flags as packet_flags};
+
+use abi::balancer::{Settings, backend_flags, counter, frontend_flags as vip, settings_flags};
+
+/// What happens to a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Up the stack.
+    Pass,
+    Drop,
+    /// Out of the interface it came in by.
+    Transmit,
+    /// Out of another interface, as [`Frame::redirect`] has arranged.
+    Redirect,
+}
+
+/// Counts and drops.
+#[inline(always)]
+fn drop(env: &impl Env, why: Why) -> Verdict {
+    env.count(why.0);
+    Verdict::Drop
+}
+
+/// A frame that came from outside.
+#[inline(always)]
+pub fn balance(env: &impl Env, frame: &mut impl Frame) -> Verdict {
+    let Some(settings) = env.settings() else { return Verdict::Pass };
+    let settings: &Settings = &settings;
+    if settings.flags & settings_flags::DECAPSULATE != 0 {
+        match decapsulate::inline(env, frame, settings) {
+            decapsulate::Step::Balance => {}
+            decapsulate::Step::Pass => return Verdict::Pass,
+            decapsulate::Step::Drop => return Verdict::Drop,
+            decapsulate::Step::Transmit => return Verdict::Transmit,
+        }
+    }
+    let mut packet = Packet::EMPTY;
+    match parse::parse(frame, settings, &mut packet) {
+        Next::Flow => {}
+        Next::Pass => return Verdict::Pass,
+        Next::Echo => return answer::echo(env, frame, settings, &packet),
+        Next::Fragment => {
+            if let Err(why) = fragments::resolve(env, frame, &mut packet) {
+                return drop(env, why);
+            }
+        }
+        Next::Drop(why) => return drop(env, why),
+    }
+    forward(env, frame, settings, &mut packet)
+}
+
+/// A packet whose flow is known.
+#[inline(always)]
+fn forward<E: Env>(
+    env: &E,
+    frame: &mut impl Frame,
+    settings: &Settings,
+    packet: &mut Packet,
+) -> Verdict {
+    let Some(front) = front_end::find(env, settings, packet) else {
+        if settings.flags & settings_flags::NAT != 0 {
+            return translate::answer(env, frame, settings, packet);
+        }
+        env.count(counter::PASSED);
+        return Verdict::Pass;
+    };
+    let front: &abi::balancer::FrontEnd = &front;
+    if frame.length() > settings.max_frame {
+        return answer::too_big(env, frame, settings, packet, front.vip, 0);
+    }
+    let number = if front.flags & vip::SPECIAL == 0 {
+        choose::by_ring(env, front, packet)
+    } else {
+        choose::specially(env, frame, settings, front, packet)
+    };
+    let number = match number {
+        Ok(number) => number,
+        Err(why) => {
+            if why.0 == counter::DROP_NO_BACKEND
+                && let Some(counters) = env.vip(front.vip)
+            {
+                counters.no_backend.set(counters.no_backend.get() + 1);
+            }
+            return drop(env, why);
+        }
+    };
+    let Some(backend) = env.backend(number) else {
+        return drop(env, Why(counter::DROP_BACKEND_UNKNOWN));
+    };
+    let backend: &abi::balancer::Backend = &backend;
+    if let Some(counters) = env.vip(front.vip) {
+        counters.packets.set(counters.packets.get() + 1);
+        counters.bytes.set(counters.bytes.get() + u64::from(packet.length));
+        if packet.flags & packet_flags::SYN != 0 {
+            counters.new_flows.set(counters.new_flows.get() + 1);
+        }
+    }
+    if let Some(counters) = env.backend_counters(number) {
+        counters.packets.set(counters.packets.get() + 1);
+        counters.bytes.set(counters.bytes.get() + u64::from(packet.length));
+    }
+    if backend.flags & backend_flags::LOCAL != 0 && front.flags & vip::LOCAL != 0 {
+        return Verdict::Pass;
+    }
+    deliver::deliver(env, frame, settings, packet, front.vip, number, backend)
+}
