@@ -89,6 +89,11 @@ pub mod conn_flags {
     pub const END_REPORTED: u16 = 16;
     /// Adopted in mid-connection: the first packet seen was not a SYN.
     pub const ADOPTED: u16 = 32;
+    /// Came from outside to a service: its replies go out by the route, past the host's stack,
+    /// which would take a packet from the node's own address for a forgery.
+    pub const OUTSIDE: u16 = 64;
+    /// The client's address and port have been replaced by the node's; see map `masquerades`.
+    pub const MASQUERADED: u16 = 128;
 }
 
 pub mod tcp_state {
@@ -134,11 +139,32 @@ pub struct ServiceFlow {
     pub backend: u32,
     pub service: u32,
     pub address: Address,
+    /// What the backend sees as the source instead of the client; none if it sees the client.
+    pub source: Address,
     pub port: Port,
-    pub zero: [u8; 6],
+    pub source_port: Port,
+    pub zero: [u8; 4],
 }
 
-const _: () = assert!(size_of::<ServiceFlow>() == 40);
+const _: () = assert!(size_of::<ServiceFlow>() == 56);
+
+/// Value of map `masquerades` (LRU hash by [`FlowKey`] of the translated tuple): whose flow it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Masquerade {
+    pub client: Address,
+    pub port: Port,
+    pub zero: [u8; 2],
+}
+
+const _: () = assert!(size_of::<Masquerade>() == 20);
+
+/// Ports of the node's own addresses that masqueraded flows get: below the usual node ports, which
+/// are below the ports that Linux gives to sockets.
+pub mod masquerade_ports {
+    pub const FIRST: u16 = 16_384;
+    pub const COUNT: u16 = 13_616;
+}
 
 /// Key of map `fragments` (LRU hash): one fragmented IP packet on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable)]

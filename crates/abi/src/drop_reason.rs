@@ -34,10 +34,12 @@ pub enum DropReason {
     NoEndpoint = 14,
     /// The service takes no flows of this source (`loadBalancerSourceRanges`).
     SourceNotAdmitted = 15,
+    /// All ports that masqueraded flows to this backend could have are taken.
+    NoSourcePort = 16,
 }
 
 impl DropReason {
-    pub const ALL: [DropReason; 15] = [
+    pub const ALL: [DropReason; 16] = [
         DropReason::PolicyDefault,
         DropReason::PolicyDenied,
         DropReason::SpoofedSource,
@@ -53,6 +55,7 @@ impl DropReason {
         DropReason::UnrelatedError,
         DropReason::NoEndpoint,
         DropReason::SourceNotAdmitted,
+        DropReason::NoSourcePort,
     ];
 
     pub fn from_number(number: u8) -> Option<Self> {
@@ -77,6 +80,7 @@ impl DropReason {
             DropReason::UnrelatedError => "unrelated-error",
             DropReason::NoEndpoint => "no-endpoint",
             DropReason::SourceNotAdmitted => "source-not-admitted",
+            DropReason::NoSourcePort => "no-source-port",
         }
     }
 }

@@ -35,6 +35,17 @@ pub mod flags {
     pub const REDIRECT_PEER: u32 = 1;
 }
 
+/// Value of map `devices`: an interface by which the node is reached from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Device {
+    /// The node's addresses there, which masqueraded flows get; none if it has none of the family.
+    pub v4: Address,
+    pub v6: Address,
+}
+
+const _: () = assert!(size_of::<Device>() == 32);
+
 /// Key of map `addresses` (LPM trie). `prefix_len` counts bits of the 16-byte address, so an IPv4
 /// prefix has 96 bits more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable)]

@@ -20,6 +20,7 @@ fn layouts_are_as_reviewed() {
     let mut out = String::new();
     layouts! { out;
         Endpoint { id, ifindex, identity, peer, ingress, egress, workload_mac, host_mac, flags }
+        Device { v4, v6 }
         AddressKey { prefix_len, address }
         AddressInfo { identity, peer }
         PeerKey { rule_set, peer }
@@ -46,7 +47,8 @@ fn layouts_are_as_reviewed() {
             zero,
         }
         ServiceFlowKey { source, destination, source_port, destination_port, protocol, zero }
-        ServiceFlow { last_seen_ns, backend, service, address, port, zero }
+        ServiceFlow { last_seen_ns, backend, service, address, source, port, source_port, zero }
+        Masquerade { client, port, zero }
         FragmentKey { source, destination, id, protocol, zero }
         FragmentPorts { source_port, destination_port }
         FlowEvent {

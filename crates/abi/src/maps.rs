@@ -15,6 +15,8 @@
 //! | `source_ranges` | LPM trie | [`SourceRangeKey`](crate::service::SourceRangeKey) | [`Present`](crate::service::Present) |
 //! | `conntrack` | LRU hash | [`FlowKey`](crate::conntrack::FlowKey) | [`Connection`](crate::conntrack::Connection) |
 //! | `service_flows` | LRU hash | [`ServiceFlowKey`](crate::conntrack::ServiceFlowKey) | [`ServiceFlow`](crate::conntrack::ServiceFlow) |
+//! | `masquerades` | LRU hash | [`FlowKey`](crate::conntrack::FlowKey) | [`Masquerade`](crate::conntrack::Masquerade) |
+//! | `devices` | hash | interface, `u32` | [`Device`](crate::endpoint::Device) |
 //! | `fragments` | LRU hash | [`FragmentKey`](crate::conntrack::FragmentKey) | [`FragmentPorts`](crate::conntrack::FragmentPorts) |
 //! | `socket_owners` | socket storage | | [`SocketOwner`](crate::process::SocketOwner) |
 //! | `socket_translations` | LRU hash | [`SocketTranslationKey`](crate::service::SocketTranslationKey) | [`SocketTranslation`](crate::service::SocketTranslation) |
@@ -37,6 +39,8 @@ pub const MEMBERS: &str = "members";
 pub const SOURCE_RANGES: &str = "source_ranges";
 pub const CONNTRACK: &str = "conntrack";
 pub const SERVICE_FLOWS: &str = "service_flows";
+pub const MASQUERADES: &str = "masquerades";
+pub const DEVICES: &str = "devices";
 pub const FRAGMENTS: &str = "fragments";
 pub const SOCKET_OWNERS: &str = "socket_owners";
 pub const SOCKET_TRANSLATIONS: &str = "socket_translations";
@@ -61,6 +65,8 @@ pub mod capacity {
     pub const SOURCE_RANGES: u32 = 16_384;
     pub const CONNTRACK: u32 = 131_072;
     pub const SERVICE_FLOWS: u32 = 65_536;
+    pub const MASQUERADES: u32 = 65_536;
+    pub const DEVICES: u32 = 64;
     pub const FRAGMENTS: u32 = 8_192;
     pub const SOCKET_TRANSLATIONS: u32 = 65_536;
     pub const PROCESSES: u32 = 8_192;

@@ -10,6 +10,7 @@ pub use requests::Outcome;
 
 use crate::flows::names::Names;
 use datapath::{Datapath, Kept, Lease, Prepared, Problem};
+use host::watch::Outside;
 use model::{Kind, Model, Object, ObjectName, ObjectRef};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -78,7 +79,7 @@ impl Node {
         desired: Desired,
         from_database: Change,
         from_files: Option<Change>,
-        host_addresses: Vec<IpAddr>,
+        (host_addresses, outside): (Vec<IpAddr>, Vec<Outside>),
         names: Arc<Mutex<Names>>,
     ) -> anyhow::Result<Self> {
         let kept_leases = datapath.leases().clone();
@@ -101,7 +102,7 @@ impl Node {
             node.note_file_diagnostics(effective.diagnostics.clone());
             changed.extend(node.take(effective));
         }
-        let hosts = node.datapath.set_host_addresses(host_addresses);
+        let hosts = node.datapath.set_host_addresses(host_addresses, outside);
         node.keep(hosts.remember(), hosts.forget())?;
         // Tried again later. An agent that gave up here could not be asked what is wrong, nor told
         // what to take back.
@@ -141,8 +142,12 @@ impl Node {
     }
 
     /// The node's own addresses have changed.
-    pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) -> anyhow::Result<()> {
-        let prepared = self.datapath.set_host_addresses(addresses);
+    pub fn set_host_addresses(
+        &mut self,
+        addresses: Vec<IpAddr>,
+        outside: Vec<Outside>,
+    ) -> anyhow::Result<()> {
+        let prepared = self.datapath.set_host_addresses(addresses, outside);
         self.commit(&prepared)
     }
 

@@ -58,6 +58,11 @@ pub struct Options {
     #[arg(long, value_name = "ZONE")]
     pub zone: Option<String>,
 
+    /// Interfaces at which node ports and other external addresses of services answer [default:
+    /// those with a default route]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub devices: Vec<String>,
+
     /// Connections that conntrack can hold; takes effect when the maps are made
     #[arg(long, value_name = "N", default_value_t = abi::maps::capacity::CONNTRACK)]
     pub conntrack_max: u32,

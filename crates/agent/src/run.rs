@@ -69,15 +69,23 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let netlink = datapath.node().clone();
     let watch = Watch::open(netlink.namespace())?;
     let addresses = host::watch::own_addresses(&netlink).await?;
+    let outside = host::watch::outside(&netlink, &options.devices).await?;
     let events = datapath.events()?;
     let connections = datapath.connections()?;
-    let node =
-        Node::start(datapath, desired, from_database, from_files, addresses, names.clone()).await?;
+    let node = Node::start(
+        datapath,
+        desired,
+        from_database,
+        from_files,
+        (addresses, outside),
+        names.clone(),
+    )
+    .await?;
     let (control, mut task) = Control::start(node);
     let facts = Arc::new(Facts::new(options.manifests.clone()));
 
     read_events(&control, enricher.clone(), events);
-    watch_addresses(&control, netlink, watch);
+    watch_addresses(&control, netlink, watch, options.devices.clone());
     refresh_workloads(&control);
     collect_connections(connections, enricher, facts.clone());
     forget_processes(names);
@@ -160,11 +168,12 @@ fn watch_files(control: &Control, mut files: Files) {
 }
 
 /// Keeps the `host` identity to the addresses that the node has.
-fn watch_addresses(control: &Control, netlink: host::Netlink, watch: Watch) {
+fn watch_addresses(control: &Control, netlink: host::Netlink, watch: Watch, devices: Vec<String>) {
     let control = control.clone();
     let mut first = Some(watch);
     supervise("addresses", move || {
         let (control, netlink, watch) = (control.clone(), netlink.clone(), first.take());
+        let devices = devices.clone();
         async move {
             let mut watch = match watch {
                 Some(watch) => watch,
@@ -172,7 +181,8 @@ fn watch_addresses(control: &Control, netlink: host::Netlink, watch: Watch) {
                     let watch = Watch::open(netlink.namespace())?;
                     // What changed while nobody watched.
                     let addresses = host::watch::own_addresses(&netlink).await?;
-                    control.ask(|node| node.set_host_addresses(addresses)).await??;
+                    let outside = host::watch::outside(&netlink, &devices).await?;
+                    control.ask(|node| node.set_host_addresses(addresses, outside)).await??;
                     watch
                 }
             };
@@ -198,7 +208,8 @@ fn watch_addresses(control: &Control, netlink: host::Netlink, watch: Watch) {
                 }
                 if addresses_changed {
                     let addresses = host::watch::own_addresses(&netlink).await?;
-                    control.ask(|node| node.set_host_addresses(addresses)).await??;
+                    let outside = host::watch::outside(&netlink, &devices).await?;
+                    control.ask(|node| node.set_host_addresses(addresses, outside)).await??;
                 }
             }
             anyhow::bail!("the kernel closed the netlink socket")

@@ -102,6 +102,7 @@ impl DropReason {
             DropReason::UnrelatedError => "an ICMP error of no known connection",
             DropReason::NoEndpoint => "the endpoint it is for is not known",
             DropReason::SourceNotAdmitted => "the service takes no connections from this source",
+            DropReason::NoSourcePort => "no port is left to masquerade with",
         }
     }
 }

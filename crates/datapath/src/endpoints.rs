@@ -376,7 +376,7 @@ impl Endpoints {
                 endpoint_link::remove(&self.node, &link.name).await?;
             }
         }
-        programs.detach_others(|key| keys.contains(key))?;
+        programs.detach_others(|key| keys.contains(key) || crate::devices::is_key(key))?;
         Ok(())
     }
 

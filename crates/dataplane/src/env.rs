@@ -3,8 +3,10 @@
 use crate::conntrack::Entry;
 use crate::limit::Bucket;
 use abi::Address;
-use abi::conntrack::{FlowKey, FragmentKey, FragmentPorts, ServiceFlow, ServiceFlowKey};
-use abi::endpoint::{AddressInfo, AddressKey, Endpoint};
+use abi::conntrack::{
+    FlowKey, FragmentKey, FragmentPorts, Masquerade, ServiceFlow, ServiceFlowKey,
+};
+use abi::endpoint::{AddressInfo, AddressKey, Device, Endpoint};
 use abi::event::FlowEvent;
 use abi::policy::{PeerKey, PortKey, Rule};
 use abi::process::ProcessKey;
@@ -49,6 +51,12 @@ pub trait Env {
 
     fn service_flow(&self, key: &ServiceFlowKey) -> Option<Self::Held<'_, ServiceFlow>>;
     fn insert_service_flow(&self, key: &ServiceFlowKey, flow: &ServiceFlow);
+
+    /// One of the node's interfaces to the outside.
+    fn device(&self, ifindex: u32) -> Option<Device>;
+    fn masquerade(&self, key: &FlowKey) -> Option<Masquerade>;
+    /// False if there is one already and it may not be replaced, or the map takes no more.
+    fn insert_masquerade(&self, key: &FlowKey, masquerade: &Masquerade, replace: bool) -> bool;
 
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts>;
     fn insert_fragment(&self, key: &FragmentKey, ports: &FragmentPorts);

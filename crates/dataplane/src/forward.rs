@@ -20,8 +20,11 @@
 //! and is translated as a packet of that flow would be. An endpoint's error must be about a packet
 //! that was sent to the endpoint.
 
+mod outside;
 mod translation;
 mod verdict;
+
+pub use outside::{from_outside, to_outside};
 
 use crate::conntrack::Entry;
 use crate::control::{self, Control};
@@ -31,11 +34,12 @@ use crate::packet::Packet;
 use crate::parse::{self, Fragmented, Kind, Parsed};
 use crate::policy;
 use crate::{fragment, rewrite};
-use abi::conntrack::{FlowKey, ServiceFlow, ServiceFlowKey};
+use abi::conntrack::{FlowKey, ServiceFlow, ServiceFlowKey, conn_flags};
 use abi::drop_reason::DropReason;
 use abi::endpoint::{Endpoint, flags};
 use abi::event::FlowKind;
 use abi::identity;
+use abi::service::scope;
 use abi::state::{MARK_DECIDED, State, state_flags};
 use abi::{Address, Port, metrics};
 use wire::ip::protocol;
@@ -49,6 +53,8 @@ pub enum Decision {
     PassDecided,
     /// Into the namespace behind this interface of a veth pair.
     RedirectPeer(u32),
+    /// Out by this interface, to the neighbour that the route names.
+    RedirectNeighbour(u32),
     Drop,
 }
 
@@ -69,11 +75,19 @@ impl Outcome {
     const DELIVER_TRANSLATED: Outcome = Outcome(6);
     const CREATE: Outcome = Outcome(7);
     const CREATE_TRANSLATED: Outcome = Outcome(8);
+    /// The reply of a service to a client outside.
+    const DELIVER_AWAY: Outcome = Outcome(9);
+    const NEIGHBOUR: u64 = 10;
     const SHIFT: u32 = 8;
 
     #[inline(always)]
     const fn redirect(ifindex: u32) -> Self {
         Outcome(Self::REDIRECT | (ifindex as u64) << Self::SHIFT)
+    }
+
+    #[inline(always)]
+    const fn neighbour(ifindex: u32) -> Self {
+        Outcome(Self::NEIGHBOUR | (ifindex as u64) << Self::SHIFT)
     }
 
     #[inline(always)]
@@ -140,8 +154,10 @@ impl Scratch {
                 backend: 0,
                 service: 0,
                 address: Address::NONE,
+                source: Address::NONE,
                 port: Port::NONE,
-                zero: [0; 6],
+                source_port: Port::NONE,
+                zero: [0; 4],
             },
         }
     }
@@ -291,7 +307,11 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             if !self.follow(&entry, is_reply) {
                 return Outcome::DROP;
             }
-            if translated { Outcome::DELIVER_TRANSLATED } else { Outcome::DELIVER }
+            match (translated, entry.has(conn_flags::OUTSIDE)) {
+                (false, _) => Outcome::DELIVER,
+                (true, false) => Outcome::DELIVER_TRANSLATED,
+                (true, true) => Outcome::DELIVER_AWAY,
+            }
         } else {
             self.unknown()
         };
@@ -302,6 +322,8 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             if !self.create(translated) {
                 return Outcome::DROP;
             }
+        } else if next.is(Outcome::DELIVER_AWAY) {
+            return self.send_on();
         } else if !next.is(Outcome::DELIVER) && !translated {
             return next;
         }
@@ -398,13 +420,13 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         let env = self.env;
         let mut has_backend = false;
         if let Some(flow) = env.service_flow(&self.scratch.parsed.tuple) {
-            self.translate_to(flow.address, flow.port);
+            self.translate_by(&flow);
             if let Some(entry) = self.flow_of_service()
                 && (self.scratch.parsed.tuple.protocol == protocol::TCP
                     || self.scratch.parsed.is_error
                     || env.backend(flow.backend).is_some())
             {
-                if self.now.saturating_sub(flow.last_seen_ns) > translation::REFRESH_NS {
+                if self.is_stale(&flow) {
                     self.scratch.service_flow = ServiceFlow { last_seen_ns: self.now, ..*flow };
                     self.remember_backend();
                 }
@@ -422,7 +444,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         if has_backend {
             self.use_backend();
         } else {
-            match self.choose_backend() {
+            match self.choose_backend(scope::INSIDE) {
                 Chosen::Backend => {}
                 Chosen::NoBackend => return Outcome::refuse(DropReason::NoBackend),
                 Chosen::NotAdmitted => return Outcome::refuse(DropReason::SourceNotAdmitted),
@@ -512,7 +534,9 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         if reason == DropReason::NoBackend as u8 || reason == DropReason::SourceNotAdmitted as u8 {
             entry.vip.set(original.destination);
             entry.vip_port.set(original.destination_port);
-            if let Some(found) = self.env.service(&translation::service_key(original)) {
+            let inside = translation::service_key(original, scope::INSIDE);
+            let outside = translation::service_key(original, scope::OUTSIDE);
+            if let Some(found) = self.env.service(&inside).or_else(|| self.env.service(&outside)) {
                 entry.service.set(found.id);
             }
         }
@@ -527,6 +551,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             0 => Decision::Pass,
             1 => Decision::PassDecided,
             Outcome::REDIRECT => Decision::RedirectPeer(data),
+            Outcome::NEIGHBOUR => Decision::RedirectNeighbour(data),
             Outcome::REFUSE => self.refuse(data as u8),
             _ => Decision::Drop,
         }

@@ -11,8 +11,10 @@ use crate::flow::Tuple;
 use crate::limit::Bucket;
 use crate::packet::{Checksum, Packet, RewriteFailed, Size};
 use abi::Address;
-use abi::conntrack::{FlowKey, FragmentKey, FragmentPorts, ServiceFlow, ServiceFlowKey};
-use abi::endpoint::{AddressInfo, AddressKey, Endpoint};
+use abi::conntrack::{
+    FlowKey, FragmentKey, FragmentPorts, Masquerade, ServiceFlow, ServiceFlowKey,
+};
+use abi::endpoint::{AddressInfo, AddressKey, Device, Endpoint};
 use abi::event::FlowEvent;
 use abi::policy::{PeerKey, PortKey, Rule};
 use abi::service::{
@@ -86,6 +88,8 @@ pub struct Memory {
     /// The connection table refuses new entries.
     pub conntrack_full: Cell<bool>,
     pub service_flows: Table<ServiceFlowKey, Rc<ServiceFlow>>,
+    pub devices: Table<u32, Device>,
+    pub masquerades: Table<FlowKey, Masquerade>,
     pub fragments: Table<FragmentKey, FragmentPorts>,
     pub metrics: Table<u32, u64>,
     pub buckets: [Rc<Bucket>; limiter::COUNT as usize],
@@ -125,6 +129,8 @@ impl Default for Memory {
             conntrack: Table::default(),
             conntrack_full: Cell::new(false),
             service_flows: Table::default(),
+            devices: Table::default(),
+            masquerades: Table::default(),
             fragments: Table::default(),
             metrics: Table::default(),
             buckets: [bucket(), bucket()],
@@ -242,6 +248,22 @@ impl Env for Memory {
         self.service_flows.insert(*key, Rc::new(*flow));
     }
 
+    fn device(&self, ifindex: u32) -> Option<Device> {
+        self.devices.lookup(&ifindex)
+    }
+
+    fn masquerade(&self, key: &FlowKey) -> Option<Masquerade> {
+        self.masquerades.lookup(key)
+    }
+
+    fn insert_masquerade(&self, key: &FlowKey, masquerade: &Masquerade, replace: bool) -> bool {
+        let free = replace || self.masquerades.lookup(key).is_none();
+        if free {
+            self.masquerades.insert(*key, *masquerade);
+        }
+        free
+    }
+
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
         self.fragments.lookup(key)
     }
@@ -281,6 +303,8 @@ pub struct Buffer {
     pub ingress_ifindex: u32,
     pub mark: u32,
     pub owner: Option<Owner>,
+    /// Where every packet is routed to.
+    pub route: Option<u32>,
 }
 
 impl Buffer {
@@ -344,6 +368,10 @@ impl Packet for Buffer {
 
     fn owner(&self, _tuple: &Tuple) -> Option<Owner> {
         self.owner
+    }
+
+    fn route(&self, _tuple: &Tuple) -> Option<u32> {
+        self.route
     }
 
     fn store_head<T: IntoBytes + Immutable>(&mut self, head: &T) -> Result<(), RewriteFailed> {

@@ -29,6 +29,10 @@ pub trait Packet {
     /// the packet: an unconnected socket knows by destination what it asked for.
     fn owner(&self, tuple: &Tuple) -> Option<Owner>;
 
+    /// The interface by which a packet with this tuple, come by [`ifindex`](Self::ifindex), is sent
+    /// on.
+    fn route(&self, tuple: &Tuple) -> Option<u32>;
+
     /// Overwrites the beginning of the frame.
     fn store_head<T: IntoBytes + Immutable>(&mut self, head: &T) -> Result<(), RewriteFailed>;
     fn set_macs(&mut self, destination: [u8; 6], source: [u8; 6]) -> Result<(), RewriteFailed>;

@@ -6,6 +6,7 @@ mod conntrack;
 mod control;
 mod errors;
 mod flows;
+mod outside;
 mod parsing;
 mod policies;
 mod properties;
@@ -134,7 +135,20 @@ impl World {
     }
 
     fn service(&self, vip: &str, port: u16, protocol: u8, flags: u32, backends: &[(&str, u16)]) {
-        let base = 7;
+        let value = Service { id: 70, ring_base: 7, ring_len: 0, flags, affinity_s: 0 };
+        self.front_end(scope::INSIDE, (vip, port), protocol, value, backends);
+    }
+
+    /// `value` without its ring's length.
+    fn front_end(
+        &self,
+        scope: u8,
+        (vip, port): (&str, u16),
+        protocol: u8,
+        value: Service,
+        backends: &[(&str, u16)],
+    ) {
+        let base = value.ring_base;
         let mut blocks = std::vec![[0; RING_BLOCK]; backends.len().div_ceil(RING_BLOCK).max(1)];
         for (index, (text, port)) in backends.iter().enumerate() {
             let id = 100 + index as u32;
@@ -146,16 +160,8 @@ impl World {
         for (index, backends) in blocks.into_iter().enumerate() {
             self.env.ring.insert(base + index as u32, RingBlock { backends });
         }
-        let key = ServiceKey {
-            address: address(vip),
-            port: Port::new(port),
-            protocol,
-            scope: scope::INSIDE,
-        };
-        let ring_len = backends.len() as u32;
-        self.env
-            .services
-            .insert(key, Service { id: 70, ring_base: base, ring_len, flags, affinity_s: 0 });
+        let key = ServiceKey { address: address(vip), port: Port::new(port), protocol, scope };
+        self.env.services.insert(key, Service { ring_len: backends.len() as u32, ..value });
     }
 
     /// A frame from the workload of `endpoint`.

@@ -1,6 +1,6 @@
 //! The node's own addresses and interfaces, as they change.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -96,6 +96,55 @@ pub async fn own_addresses(node: &Netlink) -> Result<Vec<IpAddr>> {
     addresses.sort();
     addresses.dedup();
     Ok(addresses)
+}
+
+/// An interface by which others reach the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outside {
+    pub name: String,
+    pub index: u32,
+    /// The first of each family that can be reached from elsewhere.
+    pub v4: Option<Ipv4Addr>,
+    pub v6: Option<Ipv6Addr>,
+}
+
+/// The interfaces of these names, or, without names, those that a default route leaves by.
+pub async fn outside(node: &Netlink, names: &[String]) -> Result<Vec<Outside>> {
+    let addresses = node.addresses(None).await?;
+    let mut found = Vec::new();
+    for link in node.links().await? {
+        let wanted = match names {
+            [] => node
+                .routes(link.index)
+                .await?
+                .iter()
+                .any(|route| route.destination.prefix_len() == 0 && route.gateway.is_some()),
+            names => names.contains(&link.name),
+        };
+        if !wanted {
+            continue;
+        }
+        let mut own: Vec<IpAddr> = addresses
+            .iter()
+            .filter(|address| address.interface == link.index && !address.link_scope)
+            .map(|address| address.net.addr())
+            .filter(is_reachable)
+            .collect();
+        own.sort();
+        found.push(Outside {
+            v4: own.iter().find_map(|address| match address {
+                IpAddr::V4(ip) => Some(*ip),
+                IpAddr::V6(_) => None,
+            }),
+            v6: own.iter().find_map(|address| match address {
+                IpAddr::V6(ip) => Some(*ip),
+                IpAddr::V4(_) => None,
+            }),
+            name: link.name,
+            index: link.index,
+        });
+    }
+    Ok(found)
 }
 
 fn is_reachable(address: &IpAddr) -> bool {

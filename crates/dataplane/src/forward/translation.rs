@@ -7,13 +7,13 @@ use crate::flow::{self, Tuple};
 use crate::packet::Packet;
 use crate::{rewrite, service};
 use abi::conntrack::{ServiceFlow, conn_flags};
-use abi::service::{HAIRPIN_V4, HAIRPIN_V6, ServiceKey, scope};
+use abi::service::{HAIRPIN_V4, HAIRPIN_V6, ServiceKey};
 use abi::{Address, Port, metrics};
 use wire::ip::protocol;
 use wire::transport::tcp_flags;
 
 /// How old the time in a service's flow may be while the flow goes on: not every packet writes it.
-pub(super) const REFRESH_NS: u64 = 60_000_000_000;
+const REFRESH_NS: u64 = 60_000_000_000;
 
 impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     /// The live entry of the translated tuple, if it belongs to the service in the packet's tuple.
@@ -33,9 +33,9 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     /// Looks the destination up as a service. If it is one, writes the translated tuple and what
     /// the new entry says of it.
     #[inline(never)]
-    pub(super) fn choose_backend(&mut self) -> Chosen {
+    pub(super) fn choose_backend(&mut self, scope: u8) -> Chosen {
         let tuple = &self.scratch.parsed.tuple;
-        let key = service_key(tuple);
+        let key = service_key(tuple, scope);
         let Some(found) = self.env.service(&key) else { return Chosen::NotAService };
         if !service::admits(self.env, &found, tuple.source) {
             return Chosen::NotAdmitted;
@@ -49,8 +49,10 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             backend: choice.backend,
             service: found.id,
             address: choice.address,
+            source: Address::NONE,
             port: choice.port,
-            zero: [0; 6],
+            source_port: Port::NONE,
+            zero: [0; 4],
         };
         self.use_backend();
         Chosen::Backend
@@ -65,10 +67,15 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         entry.service.set(flow.service);
         entry.backend.set(flow.backend);
         flow.last_seen_ns = self.now;
-        let (address, port) = (flow.address, flow.port);
-        if self.translate_to(address, port) {
+        let flow = *flow;
+        if self.translate_by(&flow) {
             self.scratch.entry.set(conn_flags::HAIRPIN);
         }
+    }
+
+    #[inline(always)]
+    pub(super) fn is_stale(&self, flow: &ServiceFlow) -> bool {
+        self.now.saturating_sub(flow.last_seen_ns) > REFRESH_NS
     }
 
     /// True if the packet in hand, of whose connection there is no entry (any more), can only belong
@@ -91,10 +98,13 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     /// Writes the tuple of a packet to a service as its backend sees it. True if the backend is the
     /// sender itself, which then sees the hairpin address as the source.
     #[inline(always)]
-    pub(super) fn translate_to(&mut self, address: Address, port: Port) -> bool {
+    pub(super) fn translate_by(&mut self, flow: &ServiceFlow) -> bool {
         let from = &self.scratch.parsed.tuple;
+        let address = flow.address;
         let hairpin = from.source == address;
+        let masqueraded = !flow.source.is_none();
         let source = match (hairpin, address.is_v4()) {
+            _ if masqueraded => flow.source,
             (false, _) => from.source,
             (true, true) => HAIRPIN_V4,
             (true, false) => HAIRPIN_V6,
@@ -102,12 +112,12 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         self.scratch.translated = Tuple {
             source,
             destination: address,
-            source_port: from.source_port,
-            destination_port: port,
+            source_port: if masqueraded { flow.source_port } else { from.source_port },
+            destination_port: flow.port,
             protocol: from.protocol,
             zero: [0; 3],
         };
-        hairpin
+        hairpin && !masqueraded
     }
 
     /// Writes the tuple of a backend's packet as the service's client expects it.
@@ -134,11 +144,11 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
 }
 
 #[inline(always)]
-pub(super) fn service_key(tuple: &Tuple) -> ServiceKey {
+pub(super) fn service_key(tuple: &Tuple, scope: u8) -> ServiceKey {
     ServiceKey {
         address: tuple.destination,
         port: tuple.destination_port,
         protocol: tuple.protocol,
-        scope: scope::INSIDE,
+        scope,
     }
 }

@@ -264,6 +264,11 @@ impl Compiler {
         }
     }
 
+    /// Whether any front-end is open to traffic from outside.
+    pub fn serves_outside(&self) -> bool {
+        self.front_ends.keys().any(|key| key.scope == scope::OUTSIDE)
+    }
+
     /// The service whose front-end this is.
     pub fn front_end(&self, address: IpAddr, port: u16, protocol: Protocol) -> Option<&ObjectName> {
         self.owner(&front_end_key(address, port, protocol))

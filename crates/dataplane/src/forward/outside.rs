@@ -1,0 +1,282 @@
+//! Packets between the node's own interfaces and services.
+//!
+//! From outside, a packet to a front-end that is open to it gets a backend as in `from_endpoint`:
+//! - a backend that is a local endpoint sees the client's address, and its policy decides;
+//! - so does one in the node's own network, to which the host's stack delivers;
+//! - for one elsewhere the client's address and port are replaced by the node's (*masqueraded*), so
+//!   that it answers to this node.
+//!
+//! Replies get the service's address again: an endpoint's in `from_endpoint`, those to masqueraded
+//! flows here as they come in, the node's own as they go out. All other packets are left alone:
+//! nothing here may stop what isn't a service's.
+
+use super::{Chosen, Decision, EXAMINED, Outcome, Scratch, Way};
+use crate::env::Env;
+use crate::flow;
+use crate::packet::Packet;
+use crate::parse::Fragmented;
+use crate::policy;
+use crate::rewrite;
+use abi::conntrack::{Masquerade, ServiceFlow, conn_flags, masquerade_ports};
+use abi::drop_reason::DropReason;
+use abi::service::scope;
+use abi::{Address, Port, metrics};
+use wire::ip::protocol;
+
+/// Ports tried before a flow is refused.
+const ATTEMPTS: u32 = 8;
+
+/// Not ours: as it came.
+const LEAVE: Outcome = Outcome::PASS;
+
+#[inline(always)]
+pub fn from_outside<E: Env, P: Packet>(env: &E, packet: &mut P, scratch: &mut Scratch) -> Decision {
+    let Some(state) = env.state() else { return Decision::Pass };
+    let mut way = Way::new(env, packet, scratch, &state);
+    if !way.is_for_services() {
+        return Decision::Pass;
+    }
+    let outcome = way.sent_from_outside();
+    way.finish(outcome)
+}
+
+#[inline(always)]
+pub fn to_outside<E: Env, P: Packet>(env: &E, packet: &mut P, scratch: &mut Scratch) -> Decision {
+    let Some(state) = env.state() else { return Decision::Pass };
+    let mut way = Way::new(env, packet, scratch, &state);
+    if !way.is_for_services() {
+        return Decision::Pass;
+    }
+    let outcome = way.sent_to_outside();
+    way.finish(outcome)
+}
+
+impl<E: Env, P: Packet> Way<'_, E, P> {
+    /// False for what can be no packet of a service's flow.
+    #[inline(always)]
+    fn is_for_services(&mut self) -> bool {
+        if self.examine() != EXAMINED {
+            return false;
+        }
+        self.scratch.parsed.fragmented == Fragmented::No || self.resolve_fragment()
+    }
+
+    #[inline(always)]
+    fn sent_from_outside(&mut self) -> Outcome {
+        let env = self.env;
+        self.from_high = flow::canonical(&self.scratch.parsed.tuple, &mut self.scratch.key);
+        if let Some(entry) = env.connection(&self.scratch.key)
+            && self.is_live(&entry)
+        {
+            if !entry.is_reply(self.from_high) || !entry.has(conn_flags::MASQUERADED) {
+                return LEAVE;
+            }
+            if !self.follow(&entry, true) {
+                return Outcome::DROP;
+            }
+            self.translate_reply(&entry);
+            let Some(of) = env.masquerade(&self.scratch.key) else {
+                return Outcome::refuse(DropReason::RewriteFailed);
+            };
+            self.scratch.translated.destination = of.client;
+            self.scratch.translated.destination_port = of.port;
+            return self.send_on();
+        }
+        let next = self.from_client();
+        if next.is(Outcome::CREATE_TRANSLATED) {
+            if !self.create(true) {
+                return Outcome::DROP;
+            }
+        } else if !next.is(Outcome::DELIVER_TRANSLATED) {
+            return next;
+        }
+        if self.scratch.translated.source != self.scratch.parsed.tuple.source {
+            return self.send_on();
+        }
+        self.deliver(true)
+    }
+
+    #[inline(always)]
+    fn sent_to_outside(&mut self) -> Outcome {
+        let env = self.env;
+        self.from_high = flow::canonical(&self.scratch.parsed.tuple, &mut self.scratch.key);
+        let Some(entry) = env.connection(&self.scratch.key) else { return LEAVE };
+        let of_node = entry.has(conn_flags::OUTSIDE)
+            && !entry.has(conn_flags::MASQUERADED)
+            && entry.responder_endpoint.get() == 0;
+        if !of_node || !entry.is_reply(self.from_high) || !self.is_live(&entry) {
+            return LEAVE;
+        }
+        if !self.follow(&entry, true) {
+            return Outcome::DROP;
+        }
+        self.translate_reply(&entry);
+        if !self.translate() {
+            return Outcome::refuse(DropReason::RewriteFailed);
+        }
+        LEAVE
+    }
+
+    /// A packet of no flow whose tuple is as it came: one to a service, or none of ours.
+    #[inline(never)]
+    fn from_client(&mut self) -> Outcome {
+        let env = self.env;
+        let mut has_backend = false;
+        if let Some(flow) = env.service_flow(&self.scratch.parsed.tuple) {
+            self.translate_by(&flow);
+            if let Some(entry) = self.flow_of_service()
+                && (self.scratch.parsed.tuple.protocol == protocol::TCP
+                    || self.scratch.parsed.is_error
+                    || env.backend(flow.backend).is_some())
+            {
+                if self.is_stale(&flow) {
+                    self.scratch.service_flow = ServiceFlow { last_seen_ns: self.now, ..*flow };
+                    self.remember_backend();
+                }
+                return self.go_on(&entry);
+            }
+            if self.is_open(&flow) {
+                self.scratch.service_flow = *flow;
+                has_backend = true;
+            }
+        }
+        if self.scratch.parsed.is_error {
+            return LEAVE;
+        }
+        self.scratch.entry = crate::conntrack::Entry::empty();
+        if has_backend {
+            self.use_backend();
+            self.remember_client();
+        } else {
+            match self.choose_backend(scope::OUTSIDE) {
+                Chosen::Backend => {}
+                Chosen::NoBackend => return Outcome::refuse(DropReason::NoBackend),
+                Chosen::NotAdmitted => return Outcome::refuse(DropReason::SourceNotAdmitted),
+                Chosen::NotAService => return LEAVE,
+            }
+            if self.is_elsewhere() && !self.masquerade() {
+                return Outcome::refuse(DropReason::NoSourcePort);
+            }
+        }
+        self.scratch.entry.set(conn_flags::OUTSIDE);
+        if !self.scratch.service_flow.source.is_none() {
+            self.scratch.entry.set(conn_flags::MASQUERADED);
+        }
+        if let Some(entry) = self.flow_of_service() {
+            self.remember_backend();
+            return self.go_on(&entry);
+        }
+        if let Some(entry) = env.connection(&self.scratch.key)
+            && self.is_live(&entry)
+        {
+            return Outcome::refuse(DropReason::TranslationClash);
+        }
+        self.remember_backend();
+        Outcome::CREATE_TRANSLATED
+    }
+
+    /// Whose flow it is may have been forgotten as its connection was.
+    #[inline(never)]
+    fn remember_client(&mut self) {
+        let tuple = &self.scratch.parsed.tuple;
+        let client = Masquerade { client: tuple.source, port: tuple.source_port, zero: [0; 2] };
+        if !self.scratch.service_flow.source.is_none() {
+            self.from_high = flow::canonical(&self.scratch.translated, &mut self.scratch.key);
+            self.env.insert_masquerade(&self.scratch.key, &client, true);
+        }
+    }
+
+    /// True if the backend that was chosen is neither an endpoint nor the node itself.
+    #[inline(always)]
+    fn is_elsewhere(&self) -> bool {
+        let backend = self.scratch.service_flow.address;
+        self.env.endpoint(&backend).is_none() && !policy::is_host(self.env, backend)
+    }
+
+    /// Takes an address and a port of the node's for the flow in hand. False if there is none.
+    #[inline(never)]
+    fn masquerade(&mut self) -> bool {
+        let env = self.env;
+        let Some(device) = env.device(self.packet.ifindex()) else { return false };
+        let tuple = &self.scratch.parsed.tuple;
+        let address = if tuple.source.is_v4() { device.v4 } else { device.v6 };
+        if address.is_none() {
+            return false;
+        }
+        let client = Masquerade { client: tuple.source, port: tuple.source_port, zero: [0; 2] };
+        let is_sctp = tuple.protocol == protocol::SCTP;
+        let first = flow::hash(tuple);
+        for attempt in 0..ATTEMPTS {
+            // SCTP's checksum can't be corrected for another port.
+            let port = match is_sctp {
+                true => self.scratch.parsed.tuple.source_port,
+                false => nth_port(first, attempt),
+            };
+            if self.take_port(address, port, &client) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// False if another flow has the port.
+    #[inline(always)]
+    fn take_port(&mut self, address: Address, port: Port, client: &Masquerade) -> bool {
+        let env = self.env;
+        self.scratch.service_flow.source = address;
+        self.scratch.service_flow.source_port = port;
+        self.scratch.translated.source = address;
+        self.scratch.translated.source_port = port;
+        self.from_high = flow::canonical(&self.scratch.translated, &mut self.scratch.key);
+        if env.insert_masquerade(&self.scratch.key, client, false) {
+            return true;
+        }
+        let taken = match env.connection(&self.scratch.key) {
+            Some(entry) => {
+                !entry.is_expired(self.scratch.translated.protocol, &self.state.timeouts, self.now)
+            }
+            None => false,
+        };
+        !taken && env.insert_masquerade(&self.scratch.key, client, true)
+    }
+
+    /// Translates the packet and sends it by the route, past the host's stack.
+    #[inline(always)]
+    pub(super) fn send_on(&mut self) -> Outcome {
+        if self.scratch.parsed.ttl <= 1 {
+            return Outcome::refuse(DropReason::TimeExceeded);
+        }
+        let ifindex = self.find_route();
+        if !self.translate() {
+            return Outcome::refuse(DropReason::RewriteFailed);
+        }
+        self.env.count(metrics::FORWARDED, self.scratch.parsed.length);
+        if ifindex == 0 {
+            // The host's stack says why there is none.
+            return Outcome::PASS;
+        }
+        if !self.take_hop() {
+            return Outcome::refuse(DropReason::RewriteFailed);
+        }
+        Outcome::neighbour(ifindex)
+    }
+
+    #[inline(never)]
+    fn find_route(&self) -> u32 {
+        self.packet.route(&self.scratch.translated).unwrap_or(0)
+    }
+
+    #[inline(never)]
+    fn take_hop(&mut self) -> bool {
+        rewrite::decrement_ttl(self.packet, &self.scratch.parsed).is_ok()
+    }
+}
+
+/// Ports in an order that differs from flow to flow.
+#[inline(always)]
+fn nth_port(first: u32, attempt: u32) -> Port {
+    // A step without a divisor in common with the number of ports.
+    let place =
+        first.wrapping_add(attempt.wrapping_mul(4_099)) % u32::from(masquerade_ports::COUNT);
+    Port::new(masquerade_ports::FIRST + place as u16)
+}
