@@ -1,4 +1,5 @@
-//! `cargo xtask test --kernels`: every eBPF object on the kernels we promise, in QEMU.
+//! The kernels we promise, in QEMU: `cargo xtask test --kernels` tries every eBPF object on them,
+//! `cargo xtask kernels profile` writes down what each of them has.
 //!
 //! Each kernel is Debian's, unpacked into the cache and never installed. It boots an initramfs whose
 //! only process is `crates/kernel-guest`, which loads the objects and tells what this kernel makes of
@@ -7,6 +8,7 @@
 pub mod debian;
 mod guest;
 mod initramfs;
+mod profile;
 
 use std::env;
 use std::path::PathBuf;
@@ -28,8 +30,30 @@ const KERNELS: &[(&str, &str)] = &[
 /// Software emulation is slow, but a guest that works is done in a fraction of this.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
 
-/// Runs the kernels whose name is in `only`; all of them if it is empty.
-pub fn run(only: &[String]) -> Result<()> {
+#[derive(clap::Subcommand)]
+pub enum Task {
+    /// Write down what each kernel has, in crates/bpf-interface/profiles
+    Profile {
+        /// Some of 5.10, 6.1, 6.12, newest; all without
+        kernels: Vec<String>,
+    },
+}
+
+pub fn task(task: &Task) -> Result<()> {
+    match task {
+        Task::Profile { kernels } => profile::run(kernels),
+    }
+}
+
+/// A kernel of the matrix, fetched.
+struct Fetched {
+    name: &'static str,
+    kernel: debian::Kernel,
+    folder: PathBuf,
+}
+
+/// The kernels whose name is in `only`; all of them if it is empty.
+fn fetch(only: &[String]) -> Result<Vec<Fetched>> {
     if env::consts::ARCH != "x86_64" {
         bail!("the kernel matrix runs on x86_64 only, for now");
     }
@@ -40,27 +64,37 @@ pub fn run(only: &[String]) -> Result<()> {
         bail!("no kernel `{name}` in the matrix; there are {}", known.join(", "));
     }
     let cache = linker_cache::cache_root().context("HOME is not set")?.join("kernels");
-    let program = guest_program()?;
+    let chosen = KERNELS
+        .iter()
+        .filter(|(name, _)| only.is_empty() || only.iter().any(|wanted| wanted == name));
+    chosen
+        .map(|(name, suite)| {
+            let folder = cache.join(suite);
+            let kernel = debian::fetch(&folder, suite)
+                .with_context(|| format!("getting the kernel of {suite}"))?;
+            Ok(Fetched { name, kernel, folder })
+        })
+        .collect()
+}
 
+/// Tries every object on the kernels whose name is in `only`; on all of them if it is empty.
+pub fn run(only: &[String]) -> Result<()> {
+    let kernels = fetch(only)?;
+    let program = guest_program()?;
     let mut failed = Vec::new();
-    for (name, suite) in KERNELS {
-        if !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
-            continue;
-        }
-        let kernel = debian::fetch(&cache.join(suite), suite)
-            .with_context(|| format!("getting the kernel of {suite}"))?;
-        let initramfs = cache.join(suite).join("initramfs");
+    for Fetched { name, kernel, folder } in kernels {
+        let initramfs = folder.join("initramfs");
         initramfs::write(&initramfs, &program, &kernel.modules)?;
         println!("… {name:<12} {}", kernel.release);
         let started = Instant::now();
-        let outcome = guest::run(&kernel.image, &initramfs, TIME_LIMIT)?;
+        let outcome = guest::run(&kernel.image, &initramfs, "check", TIME_LIMIT)?;
         let took = report::duration(started.elapsed());
         let (passed, refused) = (outcome.passed(), outcome.failures().count());
         if outcome.is_success() {
             println!("✓ {name:<12} {}: {passed} checks passed   {took}", kernel.release);
         } else {
             println!("✗ {name:<12} {}: {passed} passed, {refused} failed   {took}", kernel.release);
-            failed.push(*name);
+            failed.push(name);
         }
         outcome.print(env::var_os("SKEP_VERBOSE").is_some());
     }

@@ -47,6 +47,9 @@ enum Command {
     Demo(demo::Options),
     /// Try random input on decoders, readers and engines
     Fuzz(fuzz::Fuzz),
+    /// Boot the kernels that Skep is promised for
+    #[command(subcommand)]
+    Kernels(kernels::Task),
     /// Run the tests
     Test(test::Options),
     /// Check the rules of the repository: layers, unsafe, file sizes, licences
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Conformance(table) => conformance::run(&table),
         Command::Demo(options) => demo::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Kernels(task) => kernels::task(&task),
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy::run(),
         Command::Dist => dist::run(),

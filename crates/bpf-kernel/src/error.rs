@@ -79,6 +79,9 @@ pub enum Error {
 
     #[error("the kernel's type information (BTF) is damaged: {0}")]
     KernelBtf(&'static str),
+
+    #[error("the kernel's type information (BTF) is damaged: {0}")]
+    KernelTypes(bpf_object::btf::BtfError),
 }
 
 impl Error {

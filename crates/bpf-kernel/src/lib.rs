@@ -18,6 +18,7 @@ pub mod offsets;
 mod pin;
 pub mod privilege;
 pub mod probe;
+pub mod profile;
 mod program;
 mod ring;
 mod sys;

@@ -1,6 +1,7 @@
-//! The first and only process of a guest of the kernel matrix (`cargo xtask test --kernels`).
+//! The first and only process of a guest of the kernel matrix (`cargo xtask test --kernels` and
+//! `cargo xtask kernels`). What it does is its first argument.
 //!
-//! It sets up the little a kernel needs, loads every object of this build, attaches its programs
+//! It sets up the little a kernel needs. To `check` it loads every object of this build, attaches its programs
 //! where that is harmless, tries what `bpf-kernel` promises, tells it on the console and powers off.
 //! It knows nothing of what the programs do: only that this kernel takes them.
 
@@ -20,7 +21,12 @@ use crate::report::Report;
 fn main() {
     let mut report = Report::new();
     match boot::prepare(&mut report) {
-        Ok(()) => check(&mut report),
+        Ok(()) => match std::env::args().nth(1).as_deref() {
+            Some("profile") => {
+                report.tell("profile", bpf_kernel::profile::probe().map(|it| it.to_string()));
+            }
+            _ => check(&mut report),
+        },
         Err(error) => report.failed("boot", &format!("{error:#}")),
     }
     report.end();

@@ -31,8 +31,10 @@ pub struct Check {
     pub detail: Vec<String>,
 }
 
-/// Boots `kernel` and listens until it ends or the time is up.
-pub fn run(kernel: &Path, initramfs: &Path, limit: Duration) -> Result<Outcome> {
+/// Boots `kernel`, whose first process gets `task` as its argument, and listens until it ends or the
+/// time is up.
+pub fn run(kernel: &Path, initramfs: &Path, task: &str, limit: Duration) -> Result<Outcome> {
+    let options = "console=ttyS0 quiet loglevel=3 panic=-1 no_timer_check rdinit=/init";
     let mut qemu = Command::new("qemu-system-x86_64")
         // One thread: with several, guests crash now and then.
         .args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", "1024"])
@@ -42,7 +44,7 @@ pub fn run(kernel: &Path, initramfs: &Path, limit: Duration) -> Result<Outcome> 
         .arg(kernel)
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", "console=ttyS0 quiet loglevel=3 panic=-1 no_timer_check rdinit=/init"])
+        .args(["-append", &format!("{options} -- {task}")])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
@@ -101,6 +103,12 @@ impl Outcome {
 
     pub fn is_success(&self) -> bool {
         self.ended && self.checks.iter().all(|check| check.passed)
+    }
+
+    /// What was told of a check, if it passed.
+    pub fn detail(&self, what: &str) -> Option<&[String]> {
+        let check = self.checks.iter().find(|check| check.what == what && check.passed);
+        check.map(|check| check.detail.as_slice())
     }
 
     pub fn passed(&self) -> usize {

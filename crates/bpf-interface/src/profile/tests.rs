@@ -9,7 +9,10 @@ fn profiles_are_written_and_read() {
     profile.abilities.extend([Ability::Atomics, Ability::Jump32]);
     profile.helpers.insert(ProgramType::XDP, [1, 2, 3, 5, 7, 8].into());
     profile.functions.insert(ProgramType::XDP, ["bpf_throw".to_owned()].into());
+    let both = ["bpf_throw".to_owned(), "bpf_task_acquire".to_owned()];
+    profile.functions.insert(ProgramType::SYSCALL, both.into());
     let text = profile.to_string();
+    assert!(text.contains("\nfunctions syscall: bpf_task_acquire\nfunctions all: bpf_throw\n"));
     assert!(text.contains("\nhelpers xdp: 1-3 5 7-8\n"), "{text}");
     assert!(text.contains("\nprograms: xdp 77\n"), "{text}");
     assert_eq!(Profile::parse(&text), Ok(profile));

@@ -30,10 +30,12 @@ impl fmt::Display for Profile {
         for (program, helpers) in &self.helpers {
             writeln!(f, "helpers {}: {}", name(program, program.0), ranges(helpers))?;
         }
+        let common = self.common_functions();
         for (program, functions) in &self.functions {
-            writeln!(f, "functions {}: {}", name(program, program.0), joined(functions))?;
+            let own = joined(functions.difference(&common));
+            writeln!(f, "functions {}: {own}", name(program, program.0))?;
         }
-        Ok(())
+        if common.is_empty() { Ok(()) } else { writeln!(f, "functions all: {}", joined(common)) }
     }
 }
 
@@ -62,6 +64,13 @@ fn ranges(numbers: &BTreeSet<u32>) -> String {
 }
 
 impl Profile {
+    /// Those that programs of all types may call.
+    fn common_functions(&self) -> BTreeSet<String> {
+        let mut all = self.functions.values();
+        let first = all.next().cloned().unwrap_or_default();
+        all.fold(first, |common, one| common.intersection(one).cloned().collect())
+    }
+
     /// Reads the text form. Lines that begin with `#` are left out.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let mut profile = Self::new("", Version::new(0, 0), "");
@@ -108,6 +117,12 @@ impl Profile {
             _ => match key.split_once(' ') {
                 Some(("helpers", of)) => {
                     self.helpers.insert(program(of)?, numbers(values)?);
+                }
+                // The types come before it.
+                Some(("functions", "all")) => {
+                    for functions in self.functions.values_mut() {
+                        functions.extend(values.split_whitespace().map(str::to_owned));
+                    }
                 }
                 Some(("functions", of)) => {
                     let names = values.split_whitespace().map(str::to_owned).collect();
