@@ -4,8 +4,11 @@ pub mod asm;
 mod code;
 pub mod disasm;
 pub mod inspect;
+pub mod kernel;
 pub mod link;
 mod object_file;
+pub mod profile;
+mod typed;
 pub mod verify;
 
 use crate::failure::Failure;
@@ -20,6 +23,12 @@ pub enum Command {
     Asm(asm::Args),
     Link(link::Args),
     Verify(verify::Args),
+    Profile(profile::Args),
+    #[command(visible_alias = "ls")]
+    List(kernel::ListArgs),
+    Show(kernel::ShowArgs),
+    Dump(kernel::DumpArgs),
+    Pin(kernel::PinArgs),
 }
 
 pub fn run(command: Command, screen: &Screen) -> Result<ExitCode, Failure> {
@@ -29,5 +38,10 @@ pub fn run(command: Command, screen: &Screen) -> Result<ExitCode, Failure> {
         Command::Asm(args) => asm::run(&args, screen),
         Command::Link(args) => link::run(&args, screen),
         Command::Verify(args) => verify::run(&args, screen),
+        Command::Profile(args) => profile::run(&args, screen),
+        Command::List(args) => kernel::list(&args, screen),
+        Command::Show(args) => kernel::show(&args, screen),
+        Command::Dump(args) => kernel::dump(&args, screen),
+        Command::Pin(args) => kernel::pin(&args),
     }
 }

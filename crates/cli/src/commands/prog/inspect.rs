@@ -1,10 +1,12 @@
 //! `skep prog inspect`: what is in an object, and what it needs of a kernel.
 
 use super::code::helper;
+use super::disasm::short;
 use super::object_file::{ObjectFile, Target};
 use crate::failure::Failure;
 use crate::output::{Cell, Format, Paint, Screen, Style, Table, or_dash};
-use bpf_object::{CoreSummary, Extern, ExternSort, Inspection, Map, Need, Origin, Program};
+use bpf_interface::needs::needs;
+use bpf_object::{CoreSummary, Extern, ExternSort, Inspection, Map, Origin, Program};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,13 +62,20 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
         }
     }
     let inspection = file.object.inspect(&programs);
+    let needs = needed(&file, &programs);
     match args.output {
         Format::Table => {
-            let shown = Shown { args, file: &file, inspection: &inspection, unlinked: &unlinked };
+            let shown = Shown {
+                args,
+                file: &file,
+                inspection: &inspection,
+                unlinked: &unlinked,
+                needs: &needs,
+            };
             screen.print(&shown.text(screen.style()))?;
         }
-        Format::Json => screen.print_json(&value(&file, &inspection, &unlinked))?,
-        Format::Yaml => screen.print_yaml(&value(&file, &inspection, &unlinked))?,
+        Format::Json => screen.print_json(&value(&file, &inspection, &unlinked, &needs))?,
+        Format::Yaml => screen.print_yaml(&value(&file, &inspection, &unlinked, &needs))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -76,6 +85,7 @@ struct Shown<'a> {
     file: &'a ObjectFile,
     inspection: &'a Inspection<'a>,
     unlinked: &'a [Unlinked],
+    needs: &'a [Needed],
 }
 
 impl Shown<'_> {
@@ -101,7 +111,7 @@ impl Shown<'_> {
         if self.args.core {
             part("Relocations against the kernel's types", core(&inspection.core));
         }
-        part("Needs", self.needs());
+        part("Needs of Linux", self.needs());
         let kinds: Vec<String> =
             inspection.types.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         if !kinds.is_empty() {
@@ -216,11 +226,43 @@ impl Shown<'_> {
 
     fn needs(&self) -> Table {
         let mut table = Table::without_headings().indented(2);
-        for need in &self.inspection.needs {
-            table.row([need_text(need).into()]);
+        for need in self.needs {
+            table.row([
+                need.since.map_or("?".to_owned(), |since| since.to_string()).into(),
+                need.what.clone().into(),
+                need.place.clone().into(),
+            ]);
         }
         table
     }
+}
+
+/// Something that a kernel must have.
+struct Needed {
+    since: Option<bpf_interface::Version>,
+    what: String,
+    /// The program, and where in the source.
+    place: String,
+}
+
+/// What the programs need, newest first, each once.
+fn needed(file: &ObjectFile, programs: &[Program]) -> Vec<Needed> {
+    let mut list: Vec<Needed> = Vec::new();
+    for program in programs {
+        for need in needs(program, &file.object) {
+            let what = need.feature.to_string();
+            if list.iter().any(|known| known.what == what) {
+                continue;
+            }
+            let place = match need.line(program) {
+                Some(line) => format!("{}, {}:{}", program.name, short(&line.file), line.line),
+                None => program.name.clone(),
+            };
+            list.push(Needed { since: need.feature.since(), what, place });
+        }
+    }
+    list.sort_by(|a, b| b.since.cmp(&a.since));
+    list
 }
 
 fn core(records: &[CoreSummary]) -> Table {
@@ -282,27 +324,12 @@ fn sort(external: &Extern) -> String {
     }
 }
 
-pub fn need_text(need: &Need) -> String {
-    match need {
-        Need::Program(kind) => format!("programs of type {kind}"),
-        Need::Attach(kind) => format!("attachment {kind}"),
-        Need::Sleepable => "sleepable programs".to_owned(),
-        Need::Fragments => "XDP with several fragments".to_owned(),
-        Need::Map(kind) => format!("maps of type {kind}"),
-        Need::Helper(id) => helper(*id),
-        Need::KernelFunction(name) => format!("kernel function {name}"),
-        Need::KernelVariable(name) => format!("kernel variable {name}"),
-        Need::Instructions(group) => format!("instructions {group:?}"),
-        Need::GlobalVariables => "variables in maps".to_owned(),
-        Need::LocalCalls => "local functions".to_owned(),
-        Need::GlobalFunctions => "global functions".to_owned(),
-        Need::Callbacks => "callbacks".to_owned(),
-        Need::KernelTypes => "the kernel's types (BTF)".to_owned(),
-        Need::Types => "type information (BTF)".to_owned(),
-    }
-}
-
-fn value(file: &ObjectFile, inspection: &Inspection<'_>, unlinked: &[Unlinked]) -> Value {
+fn value(
+    file: &ObjectFile,
+    inspection: &Inspection<'_>,
+    unlinked: &[Unlinked],
+    needs: &[Needed],
+) -> Value {
     let types = file.object.types.as_ref();
     let describe = |id: Option<_>| id.and_then(|id| Some(types?.describe(id)));
     let map = |map: &Map| {
@@ -363,6 +390,9 @@ fn value(file: &ObjectFile, inspection: &Inspection<'_>, unlinked: &[Unlinked]) 
             "function": record.function, "slot": record.slot,
             "kind": format!("{:?}", record.kind), "type": record.root, "path": record.path,
         })).collect::<Vec<_>>(),
-        "needs": inspection.needs.iter().map(need_text).collect::<Vec<_>>(),
+        "needs": needs.iter().map(|need| json!({
+            "what": need.what, "since": need.since.map(|since| since.to_string()),
+            "place": need.place,
+        })).collect::<Vec<_>>(),
     })
 }

@@ -2,15 +2,18 @@
 
 mod data;
 mod found;
+mod kernels;
 mod text;
 
 use super::object_file::{RUNNING_KERNEL, Target, read_types};
 use crate::failure::{Failure, NEGATIVE};
 use crate::output::Screen;
+use bpf_interface::profile::Profile;
 use bpf_object::btf::Btf;
 use bpf_object::{Object, Program, ProgramKind};
 use bpf_verifier::{Facts, NotModelled, Options, Refusal, Request, Verdict, verify};
 use found::{Found, find};
+use kernels::{Kernel, lacks};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -25,6 +28,7 @@ built on libbpf carry them.";
 const AFTER: &str = "\
 Examples:
   skep prog verify filter.o
+  skep prog verify filter.o --kernel 5.10,6.1      or `all`, `running`, a file of `skep prog profile`
   skep prog verify build/ --max-processed 100000 -o sarif > verify.sarif
   skep prog verify filter.o --prog on_packet --steps 40 --stats
 
@@ -49,6 +53,10 @@ pub struct Args {
     /// What programs are whose section's name doesn't say it, such as xdp or kprobe/do_exit
     #[arg(long = "section", value_name = "NAME")]
     section: Option<String>,
+
+    /// Whether these kernels have what programs need: 5.10, 6.1 ..., `all`, `running` or files
+    #[arg(long, value_name = "LIST")]
+    kernel: Option<String>,
 
     /// Refuse programs for which more instructions are looked at than this
     #[arg(long, value_name = "N")]
@@ -97,6 +105,8 @@ struct Judged {
     section: String,
     kind: Option<ProgramKind>,
     answer: Answer,
+    /// What each kernel that was asked for lacks.
+    kernels: Vec<Kernel>,
     /// Costliest source lines: file, line, text, how often its instructions were looked at.
     lines: Vec<(String, u32, String, u64)>,
 }
@@ -128,11 +138,15 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
     if found.is_empty() {
         return Err(Failure::Usage("there is no object in what was named".to_owned()));
     }
-    let kernel = kernel_types(args)?;
+    let around = Around {
+        args,
+        types: kernel_types(args)?,
+        profiles: args.kernel.as_deref().map_or(Ok(Vec::new()), super::profile::kernels)?,
+    };
     let mut report = Report::default();
     for Found { name, bytes } in &found {
         match super::object_file::parse(bytes) {
-            Ok(object) => judge_object(args, name, &object, kernel.as_ref(), &mut report),
+            Ok(object) => judge_object(&around, name, &object, &mut report),
             Err(error) => {
                 report.unread.push(Unread { file: name.clone(), reason: error.to_string() });
             }
@@ -154,12 +168,28 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(report.code()))
 }
 
+/// What programs are held against.
+struct Around<'a> {
+    args: &'a Args,
+    types: Option<Btf>,
+    profiles: Vec<(String, Profile)>,
+}
+
+impl Judged {
+    /// A kernel that was asked for lacks something.
+    fn is_lacking(&self) -> bool {
+        self.kernels.iter().any(|kernel| !kernel.lacks.is_empty())
+    }
+}
+
 impl Report {
     fn code(&self) -> u8 {
         let any = |of: fn(&Answer) -> bool| self.judged.iter().any(|judged| of(&judged.answer));
         if !self.unread.is_empty() {
             2
-        } else if any(|a| matches!(a, Answer::Refused(_) | Answer::OverBudget(..))) {
+        } else if any(|a| matches!(a, Answer::Refused(_) | Answer::OverBudget(..)))
+            || self.judged.iter().any(Judged::is_lacking)
+        {
             NEGATIVE
         } else if any(|a| matches!(a, Answer::NotModelled(_) | Answer::NotLinked(_))) {
             UNJUDGED
@@ -179,13 +209,8 @@ fn kernel_types(args: &Args) -> Result<Option<Btf>, Failure> {
     }
 }
 
-fn judge_object(
-    args: &Args,
-    file: &str,
-    object: &Object,
-    kernel: Option<&Btf>,
-    report: &mut Report,
-) {
+fn judge_object(around: &Around<'_>, file: &str, object: &Object, report: &mut Report) {
+    let args = around.args;
     let default = args.section.as_deref().and_then(ProgramKind::of_section);
     for function in object.programs() {
         if args.program.as_ref().is_some_and(|name| *name != function.name) {
@@ -197,23 +222,18 @@ fn judge_object(
             section: function.section.clone(),
             kind: ProgramKind::of_section(&function.section).or_else(|| default.clone()),
             answer: Answer::NotLinked(String::new()),
+            kernels: Vec::new(),
             lines: Vec::new(),
         };
-        match object.link(&function.name, kernel) {
-            Ok(program) => judge(args, object, &program, kernel, &mut judged),
+        match object.link(&function.name, around.types.as_ref()) {
+            Ok(program) => judge(around, object, program, &mut judged),
             Err(error) => judged.answer = Answer::NotLinked(error.to_string()),
         }
         report.judged.push(judged);
     }
 }
 
-fn judge(
-    args: &Args,
-    object: &Object,
-    program: &Program,
-    kernel: Option<&Btf>,
-    judged: &mut Judged,
-) {
+fn judge(around: &Around<'_>, object: &Object, mut program: Program, judged: &mut Judged) {
     let Some(kind) = judged.kind.clone() else {
         judged.answer = Answer::NotLinked(format!(
             "section `{}` doesn't say what the program is for; say it with --section",
@@ -221,20 +241,31 @@ fn judge(
         ));
         return;
     };
+    program.kind = Some(kind.clone());
     let options = Options {
-        privileged: !args.unprivileged,
-        strict_alignment: args.strict_alignment,
+        privileged: !around.args.unprivileged,
+        strict_alignment: around.args.strict_alignment,
         ..Options::default()
     };
-    let mut request = Request::of_kind(program, kind).object(object).options(options);
-    if let Some(kernel) = kernel {
-        request = request.kernel(kernel);
+    let mut request = Request::of_kind(&program, kind).object(object).options(options);
+    if let Some(types) = &around.types {
+        request = request.kernel(types);
     }
-    judged.answer = match verify(&request) {
+    let verdict = verify(&request);
+    let visits = match &verdict {
+        Verdict::Accepted(verified) => Some(verified.facts().visits.as_slice()),
+        _ => None,
+    };
+    judged.kernels = around
+        .profiles
+        .iter()
+        .map(|(name, profile)| lacks(name, profile, &program, object, visits))
+        .collect();
+    judged.answer = match verdict {
         Verdict::Accepted(verified) => {
             let facts = Box::new(verified.facts().clone());
-            judged.lines = costliest(program, &facts);
-            match args.max_processed {
+            judged.lines = costliest(&program, &facts);
+            match around.args.max_processed {
                 Some(limit) if facts.processed > limit => Answer::OverBudget(facts, limit),
                 _ => Answer::Accepted(facts),
             }

@@ -1,5 +1,6 @@
 //! The report for tools: JSON, and SARIF for code scanning.
 
+use super::kernels::Kernel;
 use super::{Answer, Judged, Report};
 use bpf_verifier::{Facts, Refusal, Rule};
 use serde_json::{Value, json};
@@ -43,7 +44,20 @@ fn program(judged: &Judged) -> Value {
             value["reason"] = reason.clone().into();
         }
     }
+    if !judged.kernels.is_empty() {
+        value["kernels"] = judged.kernels.iter().map(kernel).collect::<Vec<_>>().into();
+    }
     value
+}
+
+fn kernel(kernel: &Kernel) -> Value {
+    json!({
+        "kernel": kernel.name,
+        "lacks": kernel.lacks.iter().map(|lack| json!({
+            "what": lack.what, "since": lack.since, "by_version": lack.by_version,
+            "slot": lack.slot, "file": lack.file, "line": lack.line, "text": lack.text,
+        })).collect::<Vec<_>>(),
+    })
 }
 
 fn cost(judged: &Judged, facts: &Facts) -> Value {
@@ -100,6 +114,7 @@ pub fn sarif(report: &Report) -> Value {
         })
         .collect();
     let mut results: Vec<Value> = report.judged.iter().filter_map(result).collect();
+    results.extend(report.judged.iter().flat_map(lacking));
     results.extend(report.unread.iter().map(|unread| {
         json!({
             "level": "error",
@@ -168,6 +183,22 @@ fn result(judged: &Judged) -> Option<Value> {
             result
         }
     })
+}
+
+fn lacking(judged: &Judged) -> Vec<Value> {
+    let one = |kernel: &Kernel| {
+        let results = kernel.lacks.iter().map(|lack| {
+            let file = if lack.file.is_empty() { &judged.file } else { &lack.file };
+            let text = format!("{}: Linux {} has no {}", judged.program, kernel.name, lack.what);
+            json!({
+                "level": "error",
+                "message": { "text": text },
+                "locations": [location(file, lack.line, 0)],
+            })
+        });
+        results.collect::<Vec<Value>>()
+    };
+    judged.kernels.iter().flat_map(one).collect()
 }
 
 /// Lines and columns count from 1; 0 is none.

@@ -1,5 +1,6 @@
 //! The report for people: a line per program, a screen per refusal.
 
+use super::kernels::{Kernel, Lack};
 use super::{Answer, Args, Judged, Report};
 use crate::commands::prog::disasm::short;
 use crate::output::{Cell, Paint, Style, Table, visible};
@@ -37,6 +38,7 @@ pub fn report(report: &Report, args: &Args, style: Style) -> String {
         ]);
     }
     let mut text = table.render(style);
+    text += &kernels(report, style);
     for judged in &report.judged {
         match &judged.answer {
             Answer::Refused(refusal) => {
@@ -52,6 +54,62 @@ pub fn report(report: &Report, args: &Args, style: Style) -> String {
     }
     if report.judged.len() + report.unread.len() > 1 {
         text += &format!("\n{}\n", summary(report));
+    }
+    text
+}
+
+/// Per program, which kernels have what it needs, and what the others lack.
+fn kernels(report: &Report, style: Style) -> String {
+    let mut text = String::new();
+    for judged in report.judged.iter().filter(|judged| !judged.kernels.is_empty()) {
+        let is_refused = matches!(judged.answer, Answer::Refused(_) | Answer::OverBudget(..));
+        let is_open = matches!(judged.answer, Answer::NotModelled(_) | Answer::NotLinked(_));
+        let mark = |kernel: &Kernel| match () {
+            () if is_refused || !kernel.lacks.is_empty() => style.paint(Paint::Bad, "✗"),
+            () if is_open => style.paint(Paint::Warning, "?"),
+            () => style.paint(Paint::Good, "✓"),
+        };
+        let marks: Vec<String> = judged
+            .kernels
+            .iter()
+            .map(|kernel| format!("{} {}", kernel.name, mark(kernel)))
+            .collect();
+        let refused = if is_refused { "   refused everywhere" } else { "" };
+        text += &format!(
+            "\n{}   {}{refused}\n",
+            style.paint(Paint::Heading, &format!("{}: {}", judged.file, judged.program)),
+            marks.join("   ")
+        );
+        let mut said: Vec<(&Lack, Vec<&str>)> = Vec::new();
+        for kernel in &judged.kernels {
+            for lack in &kernel.lacks {
+                match said.iter_mut().find(|(known, _)| known.what == lack.what) {
+                    Some((_, names)) => names.push(&kernel.name),
+                    None => said.push((lack, vec![&kernel.name])),
+                }
+            }
+        }
+        let mut table = Table::without_headings().indented(2);
+        for (lack, names) in said {
+            let since = lack.since.as_ref().map(|since| format!(" (from {since})"));
+            let verb = match (names.len(), lack.by_version) {
+                (1, false) => "has no",
+                (_, false) => "have no",
+                (1, true) => "probably has no",
+                (_, true) => "probably have no",
+            };
+            let place = match lack.file.as_str() {
+                "" => String::new(),
+                file => format!("{}:{}", short(file), lack.line),
+            };
+            table.row([
+                format!("{} {verb} {}{}", names.join(", "), lack.what, since.unwrap_or_default())
+                    .into(),
+                place.into(),
+                lack.text.clone().into(),
+            ]);
+        }
+        text += &table.render(style);
     }
     text
 }
