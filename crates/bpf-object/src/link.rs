@@ -168,6 +168,8 @@ impl Linker<'_> {
                 Some(Target::Place { section, value }) => {
                     self.bind_place(function, at, start, section, value)?;
                 }
+                // Assembled by hand, without symbols for what is called.
+                None if slot.is_local_call() && self.is_inner(function, at) => {}
                 None if slot.is_local_call() => {
                     let offset = self.byte(function, at) as i64 + 8 + i64::from(slot.imm) * 8;
                     self.call(function, at, start, function.place.0, offset)?;
@@ -220,6 +222,14 @@ impl Linker<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Whether a call without a relocation stays in its function, at a place that has no name.
+    fn is_inner(&self, function: &Function, at: usize) -> bool {
+        let target = at as i64 + 1 + i64::from(function.slots[at].imm);
+        let Ok(target) = usize::try_from(target) else { return false };
+        let place = (function.place.0, self.byte(function, target));
+        target < function.slots.len() && !self.object.places.functions.contains_key(&place)
     }
 
     /// A relocation against something in the object.

@@ -18,6 +18,7 @@ mod errno;
 mod fault;
 mod fuse;
 mod interpret;
+mod jit;
 mod load;
 pub mod map;
 mod memory;
@@ -30,6 +31,7 @@ mod slab;
 
 pub use errno::Errno;
 pub use fault::{Fault, LoadError, Reason, Stop};
+pub use jit::{CompileError, CompileOptions};
 pub use memory::{AccessError, Memory};
 pub use platform::{Helper, Platform};
 pub use program::{Input, Program, code_address};

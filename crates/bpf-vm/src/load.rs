@@ -76,7 +76,8 @@ impl Loader<'_> {
         }
         fuse(&mut ops);
         let functions = std::mem::take(&mut self.functions);
-        Ok(Program { ops, slots, helpers: std::mem::take(&mut self.helpers), numbered, functions })
+        let helpers = std::mem::take(&mut self.helpers);
+        Ok(Program { ops, slots, helpers, numbered, functions, code: None })
     }
 
     fn target(&self, distance: i32) -> Result<u32, LoadError> {

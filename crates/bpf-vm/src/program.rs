@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::fault::{Fault, LoadError, Stop};
+use crate::jit::{self, Code, CompileError, CompileOptions, Mode};
 use crate::memory::Memory;
 use crate::op::Op;
 use crate::platform::{Helper, Platform};
@@ -22,6 +23,8 @@ pub struct Program {
     pub(crate) numbered: HashMap<i32, u32>,
     /// What may be called by address: slot to index in `ops`.
     pub(crate) functions: HashMap<u32, u32>,
+    /// Runs instead of the interpreter.
+    pub(crate) code: Option<Code>,
 }
 
 /// What a run is given.
@@ -49,6 +52,38 @@ impl Program {
         load::load(&bpf_isa::decode(bytes)?, platform)
     }
 
+    /// As [`Self::load`], of instructions that are decoded already.
+    pub fn load_placed(
+        instructions: &[bpf_isa::Placed],
+        platform: &dyn Platform,
+    ) -> Result<Self, LoadError> {
+        load::load(instructions, platform)
+    }
+
+    /// Runs the function that begins at `slot`, one whose address the program takes.
+    pub(crate) fn run_function(&self, slot: u32, input: &mut Input<'_>) -> Result<u64, Fault> {
+        match self.functions.get(&slot) {
+            Some(entry) => run::run_from(self, *entry as usize, input),
+            None => {
+                let target = code_address(slot);
+                let reason = crate::fault::Reason::NoSuchFunction { target };
+                Err(Fault { slot: slot as usize, reason })
+            }
+        }
+    }
+
+    /// Compiles the program, so that it runs as machine code. Every access is still held against
+    /// the memory that was lent, and fuel is counted.
+    pub fn compile(mut self, options: CompileOptions) -> Result<Self, CompileError> {
+        self.code = Some(jit::compile(&self, Mode::Checked, options)?);
+        Ok(self)
+    }
+
+    /// The machine code, if the program was compiled.
+    pub fn machine_code(&self) -> Option<&[u8]> {
+        self.code.as_ref().map(Code::bytes)
+    }
+
     /// Runs the program from its first instruction; returns `r0`.
     ///
     /// Takes the input exclusively, since the memory in it must not be lent to two runs at once.
@@ -63,7 +98,10 @@ impl Program {
         entry: usize,
         arguments: [u64; 5],
     ) -> Result<u64, Stop> {
-        interpret::execute(self, run, entry, arguments)
+        match &self.code {
+            Some(code) => code.execute(self, run, entry, arguments),
+            None => interpret::execute(self, run, entry, arguments),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::ptr;
 use bpf_isa::{AtomicOp, Narrow, Size, Width};
 
 use crate::fault::{Fault, Reason, Stop};
+use crate::jit::native::Native;
 use crate::memory::{self, AccessError, Memory, ORDER, Region, load, store};
 use crate::program::{Input, Program, slot_of_code};
 
@@ -34,19 +35,30 @@ struct Stack([MaybeUninit<u8>; STACK]);
 
 /// Runs a program from its first instruction.
 pub(crate) fn run(program: &Program, input: &mut Input<'_>) -> Result<u64, Fault> {
+    run_from(program, 0, input)
+}
+
+/// Runs one of its functions.
+pub(crate) fn run_from(
+    program: &Program,
+    entry: usize,
+    input: &mut Input<'_>,
+) -> Result<u64, Fault> {
     let mut stack = Stack([MaybeUninit::uninit(); STACK]);
     let bottom = stack.0.as_mut_ptr().expose_provenance() as u64;
     let mut run = Run {
         fuel: input.fuel,
         stack_end: bottom + STACK as u64,
-        depth: 0,
-        cleared: 0,
+        lowest: u64::MAX,
         loops: LOOPS,
         tail_calls: 0,
+        depth: 0,
+        native: Native::default(),
+        stop: None,
         memory: std::mem::take(&mut input.memory),
         state: input.state.take(),
     };
-    let result = program.execute(&mut run, 0, input.arguments);
+    let result = program.execute(&mut run, entry, input.arguments);
     input.memory = run.memory;
     input.state = run.state;
     match result {
@@ -59,16 +71,20 @@ pub(crate) fn run(program: &Program, input: &mut Input<'_>) -> Result<u64, Fault
 }
 
 /// What a run has used up, and what it may use.
+#[repr(C)]
 pub(crate) struct Run<'m> {
     pub fuel: u64,
+    /// `r10` of the deepest frame that has been cleared so far.
+    pub lowest: u64,
+    pub loops: u32,
+    tail_calls: u32,
+    pub native: Native,
+    /// Why machine code was left before its end.
+    pub stop: Option<Stop>,
     /// The stack is [`STACK`] bytes that lie before this address.
     pub stack_end: u64,
     /// The current frame, counted from 0.
     pub depth: usize,
-    /// How many frames have been cleared so far.
-    pub cleared: usize,
-    pub loops: u32,
-    tail_calls: u32,
     pub memory: Memory<'m>,
     state: Option<&'m mut dyn Any>,
 }
@@ -88,11 +104,11 @@ impl Run<'_> {
     /// Programs find zeroes in their stack, or what they left there.
     pub fn enter_frame(&mut self) -> u64 {
         let end = self.frame_end();
-        if self.depth >= self.cleared {
+        if end < self.lowest {
             let start = ptr::with_exposed_provenance_mut::<u8>(end as usize - FRAME);
             // SAFETY: depth is below FRAMES, so the frame lies in the stack, which lives in `run`.
             unsafe { start.write_bytes(0, FRAME) };
-            self.cleared = self.depth + 1;
+            self.lowest = end;
         }
         end
     }
@@ -301,6 +317,18 @@ impl<'m> Call<'_, 'm> {
         // SAFETY: checked to be writable; `bytes` is none of the program's memory, as above, or
         // memory that it can only read.
         unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    /// Whether the program may access these bytes.
+    pub(crate) fn check(&self, address: u64, length: u64, write: bool) -> Result<(), Stop> {
+        Ok(self.run.check(address, length, write)?)
+    }
+
+    /// Takes fuel.
+    pub(crate) fn burn(&mut self, amount: u64) -> Result<(), Stop> {
+        let left = self.run.fuel.checked_sub(amount).ok_or(Reason::OutOfFuel)?;
+        self.run.fuel = left;
         Ok(())
     }
 

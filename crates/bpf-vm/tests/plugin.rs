@@ -21,7 +21,10 @@ fn run(arguments: &[&str], input: &str) -> (bool, String, String) {
 
 /// As the runner writes it: pairs of digits, two spaces between them.
 fn hex(asm: &str) -> String {
-    let bytes = encode(&assemble(asm, Syntax::Mnemonic).expect(asm));
+    pairs(&encode(&assemble(asm, Syntax::Mnemonic).expect(asm)))
+}
+
+fn pairs(bytes: &[u8]) -> String {
     let pairs: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     pairs.join("  ") + "  \n"
 }
@@ -32,6 +35,13 @@ fn results_go_to_standard_output() {
     let expected = (true, "55667790\n".to_owned(), String::new());
     assert_eq!(run(&["11223344 88776655", "--interp"], &program), expected);
     assert_eq!(run(&["1122334488776655"], &program), expected);
+    assert_eq!(run(&["1122334488776655", "--jit"], &program), expected);
+    let code = encode(
+        &assemble("ldxw %r0, [%r1+4]\nadd %r0, %r2\nexit", Syntax::Mnemonic).expect("valid"),
+    );
+    let object = pairs(&bpf_object::object_of_code("main", ".text", "", &code));
+    assert_eq!(run(&["1122334488776655", "--jit", "--elf"], &object), expected);
+    assert_eq!(run(&["1122334488776655", "--elf"], &object), expected);
     let program = hex("mov %r0, -1\nexit");
     assert_eq!(run(&[], &program), (true, "ffffffffffffffff\n".to_owned(), String::new()));
 }
@@ -55,6 +65,14 @@ fn reasons_go_to_standard_error() {
     check(&[], &hex("ldxdw %r0, [%r1]\nexit"), fault);
     check(&[], "95 0", "the program: there is half a byte");
     check(&[], "zz", "the program: \"zz\" is not a byte in hexadecimal");
-    check(&["--jit"], &hex("exit"), "--jit is not supported");
-    check(&["--elf"], "", "--elf is not supported");
+    check(&["--jit"], &hex("ldxdw %r0, [%r1]\nexit"), fault);
+    check(&["--wasm"], &hex("exit"), "--wasm is not supported");
+    check(
+        &["--elf"],
+        "00",
+        concat!(
+            "the object: this is no ELF object for little-endian eBPF: ",
+            "Invalid ELF header size or alignment"
+        ),
+    );
 }

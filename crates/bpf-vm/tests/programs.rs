@@ -2,13 +2,13 @@
 //! instructions, ordered and atomic access.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use bpf_isa::text::{Syntax, assemble};
 use bpf_isa::{Wide, encode};
 use bpf_vm::{
-    AccessError, Call, FRAMES, Fault, Helper, Input, LoadError, Memory, Platform, Program, Reason,
-    Stop,
+    AccessError, Call, CompileOptions, FRAMES, Fault, Helper, Input, LoadError, Memory, Platform,
+    Program, Reason, Stop,
 };
 
 /// Helper 1 adds its first two arguments, 2 calls a function so many times, 3 fails, 4 reads a
@@ -69,8 +69,29 @@ fn load(source: &str) -> Result<Program, LoadError> {
     Program::load(&encode(&assemble(source, Syntax::Llvm).expect(source)), &Helpers)
 }
 
+/// The interpreter's result, which that of compiled code equals.
 fn run_with(source: &str, input: &mut Input<'_>) -> Result<u64, Fault> {
-    load(source).expect(source).run(input)
+    let result = load(source).expect(source).run(input);
+    for blind_constants in [false, true] {
+        let options = CompileOptions { blind_constants };
+        let compiled = load(source).expect(source).compile(options).expect("memory").run(input);
+        match (&compiled, &result) {
+            // Addresses of the stack can differ from run to run.
+            (
+                Err(Fault { slot: a, reason: Reason::Access(_) }),
+                Err(Fault { slot: b, reason: Reason::Access(_) }),
+            ) => assert_eq!(a, b, "{source}"),
+            _ => assert_eq!(compiled, result, "{source}"),
+        }
+    }
+    result
+}
+
+/// Loads the program for both engines.
+fn engines(source: &str, platform: &dyn Platform) -> [Program; 2] {
+    let bytes = encode(&assemble(source, Syntax::Llvm).expect(source));
+    let load = || Program::load(&bytes, platform).expect(source);
+    [load(), load().compile(CompileOptions::default()).expect("memory")]
 }
 
 fn check(source: &str, result: u64) {
@@ -225,9 +246,9 @@ fn helpers_and_callbacks() {
     check_fault("r3 = 12345\ncallx r3\nexit", 1, Reason::NoSuchFunction { target: 12345 });
     check_fault("r3 = 1\ncallx r3\nexit", 1, Reason::NoSuchFunction { target: 1 });
     let numbered: HashMap<i32, Helper> = HashMap::from([(9, Helpers.helper(1).expect("there"))]);
-    let bytes = encode(&assemble("r1 = 2\nr2 = 9\ncallx r2\nexit", Syntax::Llvm).expect("valid"));
-    let program = Program::load(&bytes, &numbered).expect("valid");
-    assert_eq!(program.run(&mut Input::default()), Ok(11));
+    for program in engines("r1 = 2\nr2 = 9\ncallx r2\nexit", &numbered) {
+        assert_eq!(program.run(&mut Input::default()), Ok(11));
+    }
     // A program ended or failing inside a callback.
     check("r1 = 1\nld_pseudo r2, 4, 4\ncall 2\nr0 = 5\nexit\nr1 = 33\ncall 5\nexit", 33);
     let source = "r1 = 1\nld_pseudo r2, 4, 4\ncall 2\nr0 = 5\nexit\nr0 = 0\ncall 3\nexit";
@@ -268,13 +289,16 @@ fn tail_calls() {
         r0 += r1
         *(u64 *)(r10 - 8) = 0
         exit";
-    let target = Arc::new(load(target).expect(target));
-    let jump: Helper = Arc::new(move |_: &mut Call<'_, '_>| Err(Stop::TailCall(target.clone())));
-    let platform = HashMap::from([(12, jump)]);
+    let targets = engines(target, &Helpers).map(Arc::new);
     let check = |source: &str, result| {
-        let bytes = encode(&assemble(source, Syntax::Llvm).expect(source));
-        let program = Program::load(&bytes, &platform).expect(source);
-        assert_eq!(program.run(&mut Input::default()), Ok(result), "{source}");
+        for target in &targets {
+            let target = target.clone();
+            let jump: Helper =
+                Arc::new(move |_: &mut Call<'_, '_>| Err(Stop::TailCall(target.clone())));
+            for program in engines(source, &HashMap::from([(12, jump)])) {
+                assert_eq!(program.run(&mut Input::default()), Ok(result), "{source}");
+            }
+        }
     };
     check("r1 = 5\n*(u64 *)(r10 - 8) = 100\ncall 12\nr0 = 1\nexit", 105);
     // In a function, it is the function that is replaced.
@@ -299,12 +323,6 @@ fn tail_calls() {
 
 #[test]
 fn tail_calls_are_limited() {
-    // A program that goes on with itself, and counts.
-    let own: Arc<OnceLock<Arc<Program>>> = Arc::default();
-    let again = own.clone();
-    let jump: Helper = Arc::new(move |_: &mut Call<'_, '_>| {
-        Err(Stop::TailCall(again.get().expect("set below").clone()))
-    });
     let source = "
         r1 = *(u64 *)(r10 - 8)
         r1 += 1
@@ -313,11 +331,19 @@ fn tail_calls_are_limited() {
         r1 = *(u64 *)(r10 - 8)
         r0 += r1
         exit";
-    let bytes = encode(&assemble(source, Syntax::Llvm).expect(source));
-    let program = Program::load(&bytes, &HashMap::from([(12, jump)])).expect(source);
-    let program = own.get_or_init(|| Arc::new(program));
-    // The first run, 33 tail calls, and the refusal of one more.
-    assert_eq!(program.run(&mut Input::default()), Ok(34 - 1));
+    // A program that goes on with itself, and counts.
+    let own: Arc<Mutex<Option<Arc<Program>>>> = Arc::default();
+    let again = own.clone();
+    let jump: Helper = Arc::new(move |_: &mut Call<'_, '_>| {
+        let program = again.lock().expect("nobody panics").clone();
+        Err(Stop::TailCall(program.expect("set below")))
+    });
+    for program in engines(source, &HashMap::from([(12, jump)])) {
+        let program = Arc::new(program);
+        *own.lock().expect("nobody panics") = Some(program.clone());
+        // The first run, 33 tail calls, and the refusal of one more.
+        assert_eq!(program.run(&mut Input::default()), Ok(34 - 1));
+    }
 }
 
 #[test]
@@ -328,17 +354,16 @@ fn helpers_find_the_runs_state() {
         *total += step;
         Ok(*total)
     });
-    let platform = HashMap::from([(1, count)]);
-    let bytes = encode(&assemble("r1 = 5\ncall 1\nexit", Syntax::Llvm).expect("valid"));
-    let program = Program::load(&bytes, &platform).expect("valid");
-    let mut total = 1u64;
-    let mut input = Input { state: Some(&mut total), ..Input::default() };
-    assert_eq!(program.run(&mut input), Ok(6));
-    assert_eq!(program.run(&mut input), Ok(11));
-    let mut other = 1u8;
-    let mut input = Input { state: Some(&mut other), ..Input::default() };
-    let reason = Reason::NoState { wanted: "u64" };
-    assert_eq!(program.run(&mut input), Err(Fault { slot: 1, reason }));
+    for program in engines("r1 = 5\ncall 1\nexit", &HashMap::from([(1, count)])) {
+        let mut total = 1u64;
+        let mut input = Input { state: Some(&mut total), ..Input::default() };
+        assert_eq!(program.run(&mut input), Ok(6));
+        assert_eq!(program.run(&mut input), Ok(11));
+        let mut other = 1u8;
+        let mut input = Input { state: Some(&mut other), ..Input::default() };
+        let reason = Reason::NoState { wanted: "u64" };
+        assert_eq!(program.run(&mut input), Err(Fault { slot: 1, reason }));
+    }
 }
 
 #[test]
@@ -393,8 +418,17 @@ fn ordered_and_atomic_access() {
 }
 
 #[test]
+#[should_panic(expected = "a helper's own")]
+fn panics_of_helpers_pass_compiled_code() {
+    let panics: Helper = Arc::new(|_: &mut Call<'_, '_>| panic!("a helper's own"));
+    let [_, compiled] = engines("call 1\nexit", &HashMap::from([(1, panics)]));
+    let _ = compiled.run(&mut Input::default());
+}
+
+#[test]
 fn one_program_on_several_threads() {
-    let program = load("r0 = 0\nr0 += r1\nr1 += -1\nif r1 != 0 goto -3\nexit").expect("valid");
+    let source = "r0 = 0\nr0 += r1\nr1 += -1\nif r1 != 0 goto -3\nexit";
+    let [_, program] = engines(source, &Helpers);
     std::thread::scope(|scope| {
         for number in 1..5u64 {
             let program = &program;

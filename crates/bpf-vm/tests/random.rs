@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bpf_isa::{Instruction, decode_one, encode, place};
-use bpf_vm::{Call, Helper, Input, LoadError, Program};
+use bpf_vm::{Call, CompileOptions, Helper, Input, LoadError, Program};
 use proptest::prelude::*;
 
 const LENT: usize = 64;
@@ -90,22 +90,32 @@ proptest! {
                 }
             }
         };
-        let mut writable = [seed; LENT + 2 * MARGIN];
-        let mut packet = [seed; LENT + 2 * MARGIN];
         let constant = [seed; LENT + 2 * MARGIN];
-        let mut input = Input { fuel: 2_000, ..Input::default() };
-        input.arguments = [
-            input.memory.lend(&mut writable[MARGIN..MARGIN + LENT]),
-            input.memory.share(&constant[MARGIN..MARGIN + LENT]),
-            input.memory.lend_packet(&mut packet[MARGIN..MARGIN + LENT]),
-            LENT as u64,
-            seed.into(),
-        ];
-        // A result or a fault: both are fine.
-        let _ = loaded.run(&mut input);
-        drop(input);
+        let mut writable = constant;
+        let mut packet = constant;
+        let mut run = |program: &Program| {
+            (writable, packet) = (constant, constant);
+            let mut input = Input { fuel: 2_000, ..Input::default() };
+            input.arguments = [
+                input.memory.lend(&mut writable[MARGIN..MARGIN + LENT]),
+                input.memory.share(&constant[MARGIN..MARGIN + LENT]),
+                input.memory.lend_packet(&mut packet[MARGIN..MARGIN + LENT]),
+                LENT as u64,
+                seed.into(),
+            ];
+            // A result or a fault: both are fine.
+            let result = program.run(&mut input);
+            drop(input);
+            (result, writable, packet)
+        };
+        let first = run(&loaded);
+        let options = CompileOptions { blind_constants: seed % 2 == 1 };
+        let compiled = loaded.compile(options).expect("memory");
+        let second = run(&compiled);
+        let text = || program.iter().map(|i| format!("{i}\n")).collect::<String>();
+        prop_assert_eq!(&first, &second, "{}", text());
         prop_assert_eq!(constant, [seed; LENT + 2 * MARGIN]);
-        for bytes in [writable, packet] {
+        for bytes in [first.1, first.2] {
             prop_assert!(bytes[..MARGIN].iter().chain(&bytes[MARGIN + LENT..]).all(|byte| *byte == seed));
         }
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bpf_isa::vector::{Expected, Vector};
+use bpf_vm::conformance::{Engine, run};
 
 fn folder() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -23,14 +24,18 @@ fn results_of_the_vectors() {
         if path.extension().is_none_or(|extension| extension != "data") {
             continue;
         }
-        let name = path.display();
+        let name = path.display().to_string();
         let text = std::fs::read_to_string(&path).expect("a readable file");
-        let mut vector = Vector::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let vector = Vector::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
         let program = vector.program().unwrap_or_else(|error| panic!("{name}:{error}"));
-        let result = bpf_vm::conformance::run(&program, &mut vector.memory);
-        match vector.expected {
-            Expected::Result(expected) => assert_eq!(result, Ok(expected), "{name}"),
-            Expected::Error(_) => assert!(result.is_err(), "{name}: {result:?}"),
+        for engine in [Engine::Interpreter, Engine::Compiler] {
+            let result = run(engine, &program, &mut vector.memory.clone());
+            match vector.expected {
+                Expected::Result(expected) => {
+                    assert_eq!(result.expect(&name), expected, "{name}, {engine:?}");
+                }
+                Expected::Error(_) => assert!(result.is_err(), "{name}, {engine:?}: {result:?}"),
+            }
         }
         count += 1;
     }

@@ -6,6 +6,7 @@ use std::process;
 
 use anyhow::{Context as _, Result, bail};
 use bpf_isa::vector::{Expected, Vector};
+use bpf_vm::conformance::{self, Engine};
 use clap::Args;
 
 #[derive(Args)]
@@ -23,28 +24,40 @@ pub fn run(options: &Isa) -> Result<()> {
     }
     files.retain(|path| path.extension().is_some_and(|extension| extension == "data"));
     files.sort();
-    let (mut passed, mut failed) = (0, 0);
-    for file in &files {
-        match try_vector(file) {
-            Ok(()) => passed += 1,
-            Err(error) => {
-                failed += 1;
-                println!("{}: {error:#}", file.display());
+    let mut any_failed = false;
+    for (name, engine, is_object) in WAYS {
+        let (mut passed, mut failed) = (0, 0);
+        for file in &files {
+            match try_vector(file, engine, is_object) {
+                Ok(()) => passed += 1,
+                Err(error) => {
+                    failed += 1;
+                    println!("{}, {name}: {error:#}", file.display());
+                }
             }
         }
+        println!("{name}: {passed} passed, {failed} failed");
+        any_failed |= failed > 0;
     }
-    println!("{passed} passed, {failed} failed");
     if files.is_empty() {
         bail!("there is no *.data in {}", options.folder.display());
     }
-    if failed > 0 {
+    if any_failed {
         // The line above is the last: no error message follows it.
         process::exit(1);
     }
     Ok(())
 }
 
-fn try_vector(file: &Path) -> Result<()> {
+/// Each engine takes programs as their bytes and as ELF objects.
+const WAYS: [(&str, Engine, bool); 4] = [
+    ("interpreter", Engine::Interpreter, false),
+    ("compiler", Engine::Compiler, false),
+    ("interpreter, ELF", Engine::Interpreter, true),
+    ("compiler, ELF", Engine::Compiler, true),
+];
+
+fn try_vector(file: &Path, engine: Engine, is_object: bool) -> Result<()> {
     let mut vector = Vector::parse(&fs::read_to_string(file)?)?;
     let program = match vector.program() {
         Ok(program) => program,
@@ -52,7 +65,12 @@ fn try_vector(file: &Path) -> Result<()> {
         Err(_) if matches!(vector.expected, Expected::Error(_)) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let result = bpf_vm::conformance::run(&program, &mut vector.memory);
+    let result = if is_object {
+        let object = bpf_object::object_of_code("main", ".text", "", &program);
+        conformance::run_object(engine, &object, &mut vector.memory)
+    } else {
+        conformance::run(engine, &program, &mut vector.memory)
+    };
     match (vector.expected, result) {
         (Expected::Result(expected), Ok(result)) if result == expected => Ok(()),
         (Expected::Result(expected), Ok(result)) => {

@@ -2,13 +2,16 @@
 //!
 //! `skep-conformance [MEMORY] [OPTIONS]`: the memory in hexadecimal, the program likewise on
 //! standard input. Prints `r0` in hexadecimal, or says on standard error why there is none.
+//! `--jit` compiles the program, `--elf` says that it is an ELF object with a function `main`.
 
 #![forbid(unsafe_code)]
 
 use std::io::Read as _;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: skep-conformance [MEMORY-HEX] [--interp] < PROGRAM-HEX";
+use bpf_vm::conformance::{self, Engine};
+
+const USAGE: &str = "usage: skep-conformance [MEMORY-HEX] [--interp | --jit] [--elf] < PROGRAM-HEX";
 
 fn main() -> ExitCode {
     match run() {
@@ -25,10 +28,14 @@ fn main() -> ExitCode {
 
 fn run() -> Result<u64, String> {
     let mut memory = Vec::new();
+    let mut engine = Engine::Interpreter;
+    let mut is_object = false;
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
-            // The only engine so far.
-            "--interp" | "" => {}
+            "" => {}
+            "--interp" => engine = Engine::Interpreter,
+            "--jit" => engine = Engine::Compiler,
+            "--elf" => is_object = true,
             option if option.starts_with('-') => {
                 return Err(format!("{option} is not supported\n{USAGE}"));
             }
@@ -40,7 +47,11 @@ fn run() -> Result<u64, String> {
         .read_to_string(&mut text)
         .map_err(|error| format!("standard input: {error}"))?;
     let program = bytes(&text).map_err(|error| format!("the program: {error}\n{USAGE}"))?;
-    bpf_vm::conformance::run(&program, &mut memory).map_err(|error| error.to_string())
+    let result = match is_object {
+        true => conformance::run_object(engine, &program, &mut memory),
+        false => conformance::run(engine, &program, &mut memory),
+    };
+    result.map_err(|error| error.to_string())
 }
 
 /// Pairs of digits, however they are spaced.

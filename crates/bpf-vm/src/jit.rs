@@ -1,0 +1,164 @@
+//! The compiler: operations to machine code, in linear time.
+//!
+//! `ir.rs` is the form in between, `flow.rs` what is known of a program's ways, and the modules
+//! next to them improve it, each in one respect; none of them knows a processor. `x86` does. What
+//! code needs of the runtime is in `native.rs`.
+//!
+//! **Invariant:** in a program compiled as [`Mode::Checked`], every access that isn't provably in
+//! the frame is held against what was lent, every way back costs fuel, and all registers have
+//! values that the program has put there. [`Mode::Verified`] leaves all of that out, since a
+//! verifier has proved it for exactly these instructions.
+
+mod flow;
+mod ir;
+mod mapping;
+pub(crate) mod native;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod x86;
+
+use std::io;
+
+use crate::fault::Stop;
+use crate::program::Program;
+use crate::run::Run;
+use flow::{Flow, Liveness};
+use mapping::Mapping;
+
+/// What is taken for granted about a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Checked,
+    Verified,
+}
+
+/// What a user can choose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompileOptions {
+    /// Hides constants of the program, so that nobody can have chosen bytes of the code. Costs a
+    /// few instructions for each.
+    pub blind_constants: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error("there is no compiler for this processor and system: the interpreter runs everywhere")]
+    Unsupported,
+    #[error("the system gives no executable memory: {0}")]
+    Memory(#[from] io::Error),
+}
+
+/// A compiled program.
+#[derive(Debug)]
+pub(crate) struct Code {
+    mapping: Mapping,
+    /// Where the main function is entered, and where any other.
+    enter: usize,
+    enter_function: usize,
+    /// Entries of functions: operation and offset in the code, sorted.
+    functions: Vec<(u32, u32)>,
+    /// Whether a frame is looked at at all.
+    uses_frame: bool,
+}
+
+/// What a back end makes.
+struct Emitted {
+    bytes: Vec<u8>,
+    enter: usize,
+    enter_function: usize,
+    functions: Vec<(u32, u32)>,
+    uses_frame: bool,
+}
+
+pub(crate) fn compile(
+    program: &Program,
+    mode: Mode,
+    options: CompileOptions,
+) -> Result<Code, CompileError> {
+    compile_with(program, mode, options, false)
+}
+
+/// `plain`: for a processor without any extension.
+fn compile_with(
+    program: &Program,
+    mode: Mode,
+    options: CompileOptions,
+    plain: bool,
+) -> Result<Code, CompileError> {
+    let code = ir::lower(program);
+    let flow = Flow::new(program, &code);
+    let liveness = Liveness::new(&flow, &code, mode);
+    let emitted = emit(&code, &flow, &liveness, mode, options, plain)?;
+    let Emitted { bytes, enter, enter_function, functions, uses_frame } = emitted;
+    Ok(Code { mapping: Mapping::new(&bytes)?, enter, enter_function, functions, uses_frame })
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn emit(
+    code: &[ir::Inst],
+    flow: &Flow,
+    liveness: &Liveness,
+    mode: Mode,
+    options: CompileOptions,
+    plain: bool,
+) -> Result<Emitted, CompileError> {
+    let features = if plain { x86::Features::NONE } else { *x86::FEATURES };
+    Ok(x86::emit(features, code, flow, liveness, mode, options))
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+fn emit(
+    _: &[ir::Inst],
+    _: &Flow,
+    _: &Liveness,
+    _: Mode,
+    _: CompileOptions,
+    _: bool,
+) -> Result<Emitted, CompileError> {
+    Err(CompileError::Unsupported)
+}
+
+impl Code {
+    /// The address under which code calls the function that begins at this operation.
+    pub fn function(&self, entry: u32) -> Option<u64> {
+        let index = self.functions.binary_search_by_key(&entry, |(entry, _)| *entry).ok()?;
+        Some(self.mapping.address() + u64::from(self.functions[index].1))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        self.mapping.bytes()
+    }
+
+    pub fn execute(
+        &self,
+        program: &Program,
+        run: &mut Run<'_>,
+        entry: usize,
+        arguments: [u64; 5],
+    ) -> Result<u64, Stop> {
+        let frame = if self.uses_frame { run.enter_frame() } else { run.frame_end() };
+        let start = self.mapping.address() as usize;
+        native::execute(program, run, frame, |run| {
+            let arguments = arguments.as_ptr();
+            if entry == 0 {
+                type Enter = extern "C" fn(*mut (), *const u64, u64) -> u64;
+                // SAFETY: there stands code of this type, which `emit` has made of `program`.
+                let enter: Enter =
+                    unsafe { std::mem::transmute::<usize, Enter>(start + self.enter) };
+                enter(run, arguments, frame)
+            } else {
+                type Enter = extern "C" fn(*mut (), *const u64, u64, u64) -> u64;
+                // SAFETY: as above.
+                let enter: Enter =
+                    unsafe { std::mem::transmute::<usize, Enter>(start + self.enter_function) };
+                // Callers have the entry from the program's functions, all of which have code.
+                match self.function(entry as u32) {
+                    Some(function) => enter(run, arguments, frame, function),
+                    None => 0,
+                }
+            }
+        })
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod tests;
