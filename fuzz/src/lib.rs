@@ -17,11 +17,13 @@ use std::time::{Duration, Instant};
 
 mod instructions;
 mod objects;
+mod programs;
 mod random;
 mod types;
 
 pub use instructions::Instructions;
 pub use objects::Objects;
+pub use programs::Programs;
 pub use random::Random;
 pub use types::Types;
 
@@ -36,14 +38,17 @@ pub trait Target {
 pub const TARGETS: &[(&str, &str)] = &[
     ("instructions", "decoder, encoder, disassembler and assembler agree"),
     ("objects", "damaged ELF objects are read and linked, or refused"),
+    ("programs", "what our verifier accepts runs without fault, in all engines alike"),
     ("types", "damaged BTF is read, asked and written, or refused"),
 ];
 
-/// `files` are objects to damage, in addition to what the crate makes itself.
-pub fn target(name: &str, files: &[Vec<u8>]) -> Option<Box<dyn Target>> {
+/// `files` are objects to damage, in addition to what the crate makes itself. The kernel is asked
+/// about one program in `kernel`, if that isn't 0.
+pub fn target(name: &str, files: &[Vec<u8>], kernel: usize) -> Option<Box<dyn Target>> {
     Some(match name {
         "instructions" => Box::new(Instructions),
         "objects" => Box::new(Objects::new(files)),
+        "programs" => Box::new(Programs::new(kernel)),
         "types" => Box::new(Types::new(files)),
         _ => return None,
     })
@@ -119,14 +124,10 @@ mod tests {
         report
     }
 
-    pub fn own_objects() -> Vec<Vec<u8>> {
-        ::objects::ALL.iter().map(|(_, bytes)| bytes.to_vec()).collect()
-    }
-
     #[test]
     fn every_target_that_is_told_of_is_there() {
         for (name, _) in TARGETS {
-            assert!(target(name, &[]).is_some(), "{name}");
+            assert!(target(name, &[], 0).is_some(), "{name}");
         }
     }
 

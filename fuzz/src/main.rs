@@ -1,4 +1,4 @@
-//! `skep-fuzz TARGET SEED COUNT SECONDS [OBJECT...]`, as `cargo xtask fuzz` calls it.
+//! `skep-fuzz TARGET SEED COUNT SECONDS KERNEL [OBJECT...]`, as `cargo xtask fuzz` calls it.
 
 #![forbid(unsafe_code)]
 
@@ -21,8 +21,8 @@ fn main() -> ExitCode {
 
 /// False if something was found.
 fn run(arguments: &[String]) -> Result<bool, String> {
-    let [target, seed, count, seconds, paths @ ..] = arguments else {
-        return Err("skep-fuzz TARGET SEED COUNT SECONDS [OBJECT...]".to_owned());
+    let [target, seed, count, seconds, kernel, paths @ ..] = arguments else {
+        return Err("skep-fuzz TARGET SEED COUNT SECONDS KERNEL [OBJECT...]".to_owned());
     };
     let number = |text: &String| text.parse::<u64>().map_err(|error| format!("{text}: {error}"));
     let limits = Limits {
@@ -32,7 +32,7 @@ fn run(arguments: &[String]) -> Result<bool, String> {
     };
     let read = |path: &String| fs::read(path).map_err(|error| format!("{path}: {error}"));
     let files = paths.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let mut found = fuzz::target(target, &files)
+    let mut found = fuzz::target(target, &files, number(kernel)? as usize)
         .ok_or_else(|| format!("no target `{target}`; there are {}", names()))?;
     let report = fuzz::run(found.as_mut(), limits);
     println!("{target}: {report}");

@@ -24,6 +24,9 @@ pub struct Fuzz {
     /// The number of the first input
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Also ask the kernel about one program in N; takes root
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    kernel: u64,
     /// Objects to damage, in addition to small ones of our own and those that `cargo xtask
     /// conformance verifier` has compiled
     #[arg(long = "object", value_name = "FILE")]
@@ -36,7 +39,8 @@ pub fn run(options: &Fuzz) -> Result<()> {
         built.executables.iter().find(|(name, _)| name == "skep-fuzz").context("no skep-fuzz")?;
     let mut command = Command::new(program);
     command.arg(&options.target);
-    command.args([options.seed, options.count, options.seconds].map(|number| number.to_string()));
+    let Fuzz { seed, count, seconds, kernel, .. } = *options;
+    command.args([seed, count, seconds, kernel].map(|number| number.to_string()));
     command.args(selftests()).args(&options.objects);
     // Exit codes are the program's: 1 for finds, and its last line says how many.
     let status = command.status().context("running skep-fuzz")?;

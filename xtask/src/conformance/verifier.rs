@@ -47,6 +47,9 @@ pub struct Verifier {
     /// Also ask the running kernel, which takes root, and print how its answers agree
     #[arg(long)]
     kernel: bool,
+    /// Print what doesn't agree as rows of a table, as in SPECIFICATION.md
+    #[arg(long)]
+    table: bool,
     /// Fail unless at least this share of the privileged tests agrees, in percent
     #[arg(long, value_name = "PERCENT")]
     at_least: Option<f64>,
@@ -107,6 +110,9 @@ pub fn run(options: &Verifier) -> Result<()> {
     step.done(format!("{} answers", tally.len()));
     for line in &lines {
         println!("{line}");
+    }
+    if options.table {
+        print!("{}", tally.table());
     }
     println!("{tally}");
     if options.kernel {

@@ -197,6 +197,30 @@ impl Tally {
         format!("processed instructions: {equal} of {both} equal, {near} within 10%{farthest}")
     }
 
+    /// What doesn't agree, as rows of a table.
+    pub fn table(&self) -> String {
+        let mut rows = String::from("| test | expected | our answer |\n|---|---|---|\n");
+        for outcome in &self.outcomes {
+            if !outcome.privileged || outcome.relation() == Relation::Agrees {
+                continue;
+            }
+            let expected = match (outcome.expected.accepted, outcome.expected.messages.last()) {
+                (true, _) => "accepted".to_owned(),
+                (false, None) => "refused".to_owned(),
+                (false, Some(message)) => format!("refused: {message}"),
+            };
+            let answer = match &outcome.answer {
+                Answer::Accepted { .. } => "accepted".to_owned(),
+                Answer::Refused { message, .. } => format!("refused: {message}"),
+                Answer::NotModelled(what) => format!("not modelled: {what}"),
+                Answer::Broken(what) => what.clone(),
+            };
+            let [expected, answer] = [expected, answer].map(|text| text.replace('|', "\\|"));
+            rows += &format!("| {}/{} | {expected} | {answer} |\n", outcome.file, outcome.test);
+        }
+        rows
+    }
+
     fn times(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut times: Vec<(Duration, &Outcome)> =
             self.outcomes.iter().filter_map(|outcome| Some((outcome.took?, outcome))).collect();

@@ -1,0 +1,409 @@
+//! Programs at random that a verifier may well accept: pointers are checked before they are used,
+//! loops have bounds, helpers get what they take. Some steps are wild on purpose.
+//!
+//! The writer keeps a rough idea of what each register holds, just enough for most programs to make
+//! sense. Whether one is safe is for the verifier under test to say.
+
+use bpf_isa::{
+    Access, AluOp, AtomicOp, Callee, Condition, Distance, Extension, Instruction, Narrow, Order,
+    Register, Size, Source, Span, Wide, Width,
+};
+
+use super::world::{ARRAY, HASH, VALUE_SIZE};
+use crate::Random;
+
+mod flow;
+mod memory;
+
+/// A program, and what may be expected of its runs.
+#[derive(Clone, Debug)]
+pub struct Generated {
+    pub instructions: Vec<Instruction>,
+    /// Slots at which functions begin, the main one first.
+    pub functions: Vec<usize>,
+    /// Results may depend on addresses, which differ between runs.
+    pub depends_on_addresses: bool,
+}
+
+/// What a register holds, as far as the writer knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Nothing,
+    Number,
+    /// A number from 0 to this.
+    Bounded(u32),
+    Context,
+    Frame,
+    /// The start of the packet, of which so many bytes are known to be there.
+    Packet(u8),
+    PacketEnd,
+    /// The value of a map.
+    Value,
+}
+use Holds::{Bounded, Context, Frame, Nothing, Number, Packet, PacketEnd, Value};
+
+impl Holds {
+    fn is_number(self) -> bool {
+        matches!(self, Number | Bounded(_))
+    }
+}
+
+/// The part of the frame that every function writes first, in bytes below its end.
+const CLEARED: i16 = 64;
+
+type Registers = [Holds; 10];
+
+/// A jump whose target isn't written yet.
+struct Open {
+    at: usize,
+    registers: Registers,
+    /// How many steps it skips.
+    steps: usize,
+}
+
+struct Writer<'r> {
+    random: &'r mut Random,
+    instructions: Vec<Instruction>,
+    registers: Registers,
+    open: Vec<Open>,
+    /// In a loop or behind a call nothing may be forgotten, so that steps there are simpler.
+    depth: usize,
+    /// Calls of functions that aren't written yet: instruction and function.
+    calls: Vec<(usize, usize)>,
+    functions: usize,
+    wild: bool,
+    is_main: bool,
+}
+
+/// Makes a program for XDP.
+pub fn generate(random: &mut Random) -> Generated {
+    let mut writer = Writer {
+        random,
+        instructions: Vec::new(),
+        registers: [Nothing; 10],
+        open: Vec::new(),
+        depth: 0,
+        calls: Vec::new(),
+        functions: 1,
+        wild: false,
+        is_main: true,
+    };
+    let mut starts = vec![0];
+    writer.registers[1] = Context;
+    let steps = 2 + writer.random.below(24);
+    writer.function(steps);
+    while starts.len() < writer.functions {
+        starts.push(writer.instructions.len());
+        writer.is_main = false;
+        writer.registers = [Nothing; 10];
+        writer.registers[1] = Number;
+        writer.registers[2] = Number;
+        let steps = 1 + writer.random.below(8);
+        writer.function(steps);
+    }
+    let calls = std::mem::take(&mut writer.calls);
+    for (at, function) in calls {
+        let distance = writer.slots(at + 1, starts[function]);
+        match &mut writer.instructions[at] {
+            Instruction::Call { callee } => *callee = Callee::Local(distance),
+            Instruction::LoadWide { value, .. } => {
+                // Counted from the second of its two slots.
+                *value = Wide::Code(distance + 1);
+            }
+            _ => {}
+        }
+    }
+    let functions = starts.iter().map(|start| writer.slots(0, *start) as usize).collect();
+    let Writer { instructions, wild, .. } = writer;
+    Generated { instructions, functions, depends_on_addresses: wild }
+}
+
+impl Writer<'_> {
+    /// Slots between two instructions.
+    fn slots(&self, from: usize, to: usize) -> i32 {
+        let count = |range: std::ops::Range<usize>| -> i32 {
+            self.instructions[range].iter().map(|one| one.slots() as i32).sum()
+        };
+        if from <= to { count(from..to) } else { -count(to..from) }
+    }
+
+    fn put(&mut self, instruction: Instruction) {
+        self.instructions.push(instruction);
+    }
+
+    fn function(&mut self, steps: usize) {
+        // The context, or a first argument, survives calls.
+        self.moves(6, 1);
+        if !self.is_main {
+            self.moves(7, 2);
+        }
+        for slot in 1..=CLEARED / 8 {
+            let value = Source::Immediate(if slot == 3 { 7 } else { 0 });
+            self.put(Instruction::Store {
+                size: Size::Double,
+                base: Register::R10,
+                offset: -8 * slot,
+                value,
+            });
+        }
+        for register in [0, 8] {
+            let value = self.random.interesting() as i32;
+            self.number(register, value);
+        }
+        for _ in 0..steps {
+            self.close(false);
+            self.step();
+        }
+        self.close(true);
+        self.end();
+    }
+
+    /// Writes the targets of jumps that end here.
+    fn close(&mut self, all: bool) {
+        let mut open = std::mem::take(&mut self.open);
+        open.retain_mut(|jump| {
+            if jump.steps > 0 && !all {
+                jump.steps -= 1;
+                return true;
+            }
+            let here = self.instructions.len();
+            let distance = self.slots(jump.at + 1, here) as i16;
+            match &mut self.instructions[jump.at] {
+                Instruction::JumpIf { offset, .. } | Instruction::MayGoto { offset } => {
+                    *offset = distance;
+                }
+                Instruction::Jump { distance: way } => *way = Distance::Near(distance),
+                _ => {}
+            }
+            for (mine, theirs) in self.registers.iter_mut().zip(jump.registers) {
+                *mine = meet(*mine, theirs);
+            }
+            false
+        });
+        self.open.append(&mut open);
+    }
+
+    /// The result depends on all that is known to be a number.
+    fn end(&mut self) {
+        if !self.registers[0].is_number() {
+            self.number(0, 3);
+        }
+        for register in 1..10u8 {
+            if self.registers[usize::from(register)].is_number() {
+                let op = self.random.pick(&[AluOp::Add, AluOp::Xor]);
+                self.alu(op, Width::W64, 0, Source::Register(of(register)));
+            }
+        }
+        self.put(Instruction::Exit {});
+    }
+
+    fn step(&mut self) {
+        if self.random.one_in(150) {
+            return self.wild_step();
+        }
+        match self.random.below(34) {
+            0..9 => self.arithmetic(),
+            9..12 => self.constant(),
+            12..14 => self.copy(),
+            14..17 => self.stack(),
+            17..21 => self.branch(),
+            21..24 => self.packet(),
+            24..28 => self.map_value(),
+            28 => self.map_change(),
+            29..31 => self.counted_loop(),
+            31 => self.local_call(),
+            32 => self.packet_change(),
+            _ => self.mask(),
+        }
+    }
+
+    fn alu(&mut self, op: AluOp, width: Width, dst: u8, src: Source) {
+        self.put(Instruction::Alu { op, width, dst: of(dst), src });
+    }
+
+    fn number(&mut self, register: u8, value: i32) {
+        self.alu(AluOp::Mov, Width::W64, register, Source::Immediate(value));
+        self.set(register, u32::try_from(value).map_or(Number, Bounded));
+    }
+
+    fn moves(&mut self, to: u8, from: u8) {
+        self.alu(AluOp::Mov, Width::W64, to, Source::Register(of(from)));
+        self.set(to, self.registers[usize::from(from)]);
+    }
+
+    fn set(&mut self, register: u8, holds: Holds) {
+        self.registers[usize::from(register)] = holds;
+    }
+
+    /// A register of which `filter` is true.
+    fn with(&mut self, filter: impl Fn(Holds) -> bool) -> Option<u8> {
+        let start = self.random.below(10) as u8;
+        let all = (0..10).map(|step| (start + step) % 10);
+        all.into_iter().find(|register| filter(self.registers[usize::from(*register)]))
+    }
+
+    /// A register that may be overwritten: not the context, and seldom something dear.
+    fn free(&mut self) -> u8 {
+        loop {
+            let register = self.random.pick(&[0, 1, 2, 3, 4, 5, 7, 8, 9]);
+            let dear = !self.registers[usize::from(register)].is_number()
+                && self.registers[usize::from(register)] != Nothing;
+            if !dear || self.random.one_in(6) {
+                return register;
+            }
+        }
+    }
+
+    fn width(&mut self) -> Width {
+        self.random.pick(&[Width::W32, Width::W64, Width::W64])
+    }
+
+    fn source(&mut self) -> Source {
+        if self.random.one_in(2)
+            && let Some(register) = self.with(Holds::is_number)
+        {
+            return Source::Register(of(register));
+        }
+        Source::Immediate(self.random.interesting() as i32)
+    }
+
+    fn arithmetic(&mut self) {
+        let Some(dst) = self.with(Holds::is_number) else { return self.constant() };
+        match self.random.below(12) {
+            0 => {
+                let width = self.width();
+                self.put(Instruction::Negate { width, dst: of(dst) });
+            }
+            1 => {
+                let order = self.random.pick(&[Order::ToBig, Order::ToLittle, Order::Swap]);
+                let span = self.random.pick(&[Span::Half, Span::Word, Span::Double]);
+                self.put(Instruction::ByteOrder { order, span, dst: of(dst) });
+            }
+            2 => {
+                let extension = self.random.pick(&[
+                    Extension::ByteTo32,
+                    Extension::HalfTo32,
+                    Extension::ByteTo64,
+                    Extension::HalfTo64,
+                    Extension::WordTo64,
+                ]);
+                let src = self.with(Holds::is_number).unwrap_or(dst);
+                self.put(Instruction::MoveSigned { extension, dst: of(dst), src: of(src) });
+            }
+            _ => {
+                let op = self.random.pick(&[
+                    AluOp::Add,
+                    AluOp::Sub,
+                    AluOp::Mul,
+                    AluOp::Div,
+                    AluOp::SignedDiv,
+                    AluOp::Or,
+                    AluOp::And,
+                    AluOp::Lsh,
+                    AluOp::Rsh,
+                    AluOp::Mod,
+                    AluOp::SignedMod,
+                    AluOp::Xor,
+                    AluOp::Mov,
+                    AluOp::Arsh,
+                ]);
+                let width = self.width();
+                let mut src = self.source();
+                if let Source::Immediate(value) = &mut src {
+                    match op {
+                        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => {
+                            *value &= if width == Width::W32 { 31 } else { 63 };
+                        }
+                        AluOp::Div | AluOp::SignedDiv | AluOp::Mod | AluOp::SignedMod => {
+                            *value |= i32::from(*value == 0);
+                        }
+                        _ => {}
+                    }
+                }
+                self.alu(op, width, dst, src);
+            }
+        }
+        self.set(dst, Number);
+    }
+
+    fn constant(&mut self) {
+        let register = self.free();
+        if self.random.one_in(3) {
+            let value = Wide::Value(self.random.interesting());
+            self.put(Instruction::LoadWide { dst: of(register), value });
+            self.set(register, Number);
+        } else {
+            let value = self.random.interesting() as i32;
+            self.number(register, value);
+        }
+    }
+
+    fn copy(&mut self) {
+        let Some(from) = self.with(|holds| holds != Nothing) else { return };
+        let to = self.free();
+        if to != from {
+            self.moves(to, from);
+        }
+    }
+
+    /// Narrows a number, as programs do before they index with it.
+    fn mask(&mut self) {
+        let Some(register) = self.with(Holds::is_number) else { return self.constant() };
+        let bits = self.random.pick(&[0, 1, 3, 7, 15, 31, 63]);
+        let width = self.width();
+        self.alu(AluOp::And, width, register, Source::Immediate(bits));
+        self.set(register, Bounded(bits.cast_unsigned()));
+    }
+
+    /// Anything at all.
+    fn wild_step(&mut self) {
+        self.wild = true;
+        let register = |random: &mut Random| of(random.below(11) as u8);
+        let (dst, src) = (register(self.random), register(self.random));
+        let offset = self.random.between(-80, 80) as i16;
+        let instruction = match self.random.below(6) {
+            0 => Instruction::Alu {
+                op: self.random.pick(&[AluOp::Add, AluOp::Sub, AluOp::Mov, AluOp::And]),
+                width: self.width(),
+                dst,
+                src: Source::Register(src),
+            },
+            1 => Instruction::Load { access: self.access(), dst, base: src, offset },
+            2 => {
+                let value = Source::Register(src);
+                Instruction::Store { size: self.size(), base: dst, offset, value }
+            }
+            3 => Instruction::Alu {
+                op: AluOp::Add,
+                width: Width::W64,
+                dst,
+                src: Source::Immediate(self.random.interesting() as i32),
+            },
+            4 => Instruction::Call {
+                callee: Callee::Helper(self.random.pick(&[1, 2, 3, 5, 7, 28, 44, 54, 65, 189])),
+            },
+            _ => Instruction::JumpIf {
+                condition: self.condition(),
+                width: self.width(),
+                left: dst,
+                right: Source::Register(src),
+                offset: 0,
+            },
+        };
+        self.put(instruction);
+    }
+}
+
+fn of(register: u8) -> Register {
+    Register::ALL[usize::from(register)]
+}
+
+fn meet(one: Holds, other: Holds) -> Holds {
+    match (one, other) {
+        _ if one == other => one,
+        (Bounded(one), Bounded(other)) => Bounded(one.max(other)),
+        (Packet(one), Packet(other)) => Packet(one.min(other)),
+        _ if one.is_number() && other.is_number() => Number,
+        _ => Nothing,
+    }
+}
