@@ -39,6 +39,13 @@ pub struct Fault {
     pub reason: Reason,
 }
 
+impl Fault {
+    /// What the host lacked.
+    pub(crate) fn of_host(error: &crate::errno::Errno) -> Self {
+        Self { slot: 0, reason: Reason::Helper(error.to_string()) }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     #[error(transparent)]

@@ -14,25 +14,43 @@
 //! instructions at checked positions). Users of this crate need none.
 
 pub mod conformance;
+mod clock;
+pub mod context;
 mod errno;
 mod fault;
 mod fuse;
+mod helper;
 mod interpret;
 mod jit;
 mod load;
 pub mod map;
 mod memory;
 mod op;
+mod packet;
 mod platform;
 mod program;
 mod run;
+mod runtime;
 pub mod semantics;
 mod slab;
+mod state;
+mod world;
 
+pub use clock::Clock;
 pub use errno::Errno;
 pub use fault::{Fault, LoadError, Reason, Stop};
 pub use jit::{CompileError, CompileOptions};
+pub use helper::{HELPERS, TunnelKey};
+pub use map::{Map, MapDefinition};
 pub use memory::{AccessError, Memory};
+pub use packet::{LONGEST, Packet, PacketError};
 pub use platform::{Helper, Platform};
 pub use program::{Input, Program, code_address};
 pub use run::{Call, FRAME, FRAMES, TAIL_CALLS};
+pub use runtime::{
+    Builder, Engine, Instance, Loader, Outcome, ProgramHandle, Runtime, RuntimeError,
+};
+pub use state::Redirect;
+pub use world::{
+    Environment, Interface, MAIN_TABLE, Neighbour, Process, Route, RouteKind, World,
+};

@@ -26,9 +26,9 @@ mod storage;
 mod table;
 mod trie;
 
-pub use definition::{MapDefinition, flag};
 pub(crate) use definition::TIMER;
-pub(crate) use ring::{Events, Ring, UserRing};
+pub use definition::{MapDefinition, flag};
+pub(crate) use ring::{Events, FORCE_WAKEUP, NO_WAKEUP, Ring, UserRing};
 pub(crate) use storage::Storage;
 pub(crate) use table::MapTable;
 
@@ -168,9 +168,7 @@ impl Map {
             }
             MapType::QUEUE => Content::Line(Line::new(max_entries, false)),
             MapType::STACK => Content::Line(Line::new(max_entries, true)),
-            MapType::BLOOM_FILTER => {
-                Content::Bloom(Bloom::new(max_entries, definition.extra)?)
-            }
+            MapType::BLOOM_FILTER => Content::Bloom(Bloom::new(max_entries, definition.extra)?),
             MapType::RING_BUFFER => Content::Ring(Ring::new(max_entries)?),
             MapType::USER_RING_BUFFER => Content::UserRing(UserRing::new(max_entries)),
             MapType::PERF_EVENT_ARRAY => Content::Events(Events::new(max_entries)),
@@ -573,9 +571,8 @@ impl Map {
         match &self.content {
             Content::Array(values) if !self.holds_references() => {
                 let cpu = if values.cpus == 1 { 0 } else { cpu.min(values.cpus - 1) };
-                let element = |index: u32| {
-                    (index.to_ne_bytes().to_vec(), values.address(index, cpu))
-                };
+                let element =
+                    |index: u32| (index.to_ne_bytes().to_vec(), values.address(index, cpu));
                 Ok((0..values.elements).map(element).collect())
             }
             Content::Hash(hash, values) => {

@@ -6,6 +6,7 @@
 //! programs as numbers, hence provenance is exposed when memory is lent.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// An access to memory that the program wasn't lent, or not in this way.
@@ -25,7 +26,8 @@ pub struct Memory<'m> {
     pub(crate) regions: Vec<Region>,
     /// What the packet instructions load from.
     pub(crate) packet: Option<Region>,
-    /// The values of maps.
+    /// The values of maps: those that are known before the run, and others.
+    known_areas: Arc<[Area]>,
     areas: Vec<Area>,
     /// What of `regions` is the packet.
     packet_region: Option<Region>,
@@ -112,9 +114,24 @@ impl<'m> Memory<'m> {
 
     /// As [`Self::add`].
     pub(crate) fn add_area(&mut self, area: Area) {
-        if !self.areas.contains(&area) {
+        if !self.known_areas.contains(&area) && !self.areas.contains(&area) {
             self.areas.push(area);
         }
+    }
+
+    /// Lends the values of maps, which whoever calls this keeps until the run is over.
+    pub(crate) fn add_areas(&mut self, areas: Arc<[Area]>) {
+        self.known_areas = areas;
+    }
+
+    fn element(&self, address: u64, length: u64) -> Option<Region> {
+        let mut areas = self.known_areas.iter().chain(&self.areas);
+        areas.find_map(|area| area.element(address, length))
+    }
+
+    /// Whether the program may write these bytes, and they are part of a map's value.
+    pub(crate) fn is_in_map(&self, address: u64, length: u64) -> bool {
+        self.element(address, length).is_some_and(|element| element.writable)
     }
 
     /// Replaces what is lent of the packet.
@@ -128,8 +145,7 @@ impl<'m> Memory<'m> {
 
     /// The region in which an access lies wholly.
     pub(crate) fn find(&self, address: u64, length: u64) -> Option<Region> {
-        find(&self.regions, address, length)
-            .or_else(|| self.areas.iter().find_map(|area| area.element(address, length)))
+        find(&self.regions, address, length).or_else(|| self.element(address, length))
     }
 }
 

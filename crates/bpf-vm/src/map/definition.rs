@@ -125,7 +125,8 @@ impl MapDefinition {
             must(at.checked_add(size).is_some_and(|end| end <= self.value_size))?;
         }
         let value = u64::from(self.value_size);
-        let fits_cpu = if value.next_multiple_of(8) > PER_CPU_MAX { Err(Errno::E2BIG) } else { Ok(()) };
+        let fits_cpu =
+            if value.next_multiple_of(8) > PER_CPU_MAX { Err(Errno::E2BIG) } else { Ok(()) };
         match self.kind {
             MapType::ARRAY | MapType::PER_CPU_ARRAY => {
                 must(self.max_entries > 0 && self.key_size == 4 && self.value_size > 0)?;

@@ -126,7 +126,8 @@ impl Hash {
             u64::from_le_bytes(word.try_into().unwrap_or_default()) == held.load(Relaxed)
         };
         words.zip(nodes).all(same)
-            && (rest.is_empty() || nodes.last().is_some_and(|held| held.load(Relaxed) == tail(rest)))
+            && (rest.is_empty()
+                || nodes.last().is_some_and(|held| held.load(Relaxed) == tail(rest)))
     }
 
     fn write_key(&self, node: usize, key: &[u8]) {

@@ -1,7 +1,7 @@
 //! What the host does with maps, as by bpf(2).
 
-use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use bpf_object::MapType;
 
@@ -309,7 +309,11 @@ impl Map {
     pub fn entries(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
         if let Content::Trie(trie, values) = &self.content {
             self.readable()?;
-            return Ok(trie.keys().into_iter().map(|(k, index)| (k, self.read(values, index))).collect());
+            return Ok(trie
+                .keys()
+                .into_iter()
+                .map(|(k, index)| (k, self.read(values, index)))
+                .collect());
         }
         self.lookup_batch(None, usize::MAX)
     }

@@ -69,6 +69,11 @@ impl MapTable {
         self.chunks.get(chunk)?.get()?.get(offset)?.get()
     }
 
+    /// All maps, in the order in which they came.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Map>> {
+        (0..).map_while(|index| self.at(index))
+    }
+
     /// The map that a program means.
     #[inline]
     pub fn resolve(&self, handle: u64) -> Option<&Arc<Map>> {

@@ -243,7 +243,13 @@ impl Trie {
             let children = self.word(same, CHILDREN).load(Relaxed);
             self.word(new, CHILDREN).store(children, Relaxed);
             let above = parent(2);
-            self.publish(|| self.set_child(above, above.is_some_and(|p| bit(data, self.prefix_length(p))), Some(new)));
+            self.publish(|| {
+                self.set_child(
+                    above,
+                    above.is_some_and(|p| bit(data, self.prefix_length(p))),
+                    Some(new),
+                )
+            });
             writer.free.push(same);
             writer.count += u32::from(entry.is_none());
             return Ok(());

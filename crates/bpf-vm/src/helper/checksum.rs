@@ -1,0 +1,180 @@
+//! Internet checksums (net/core/filter.c, Linux 6.18).
+
+use super::*;
+use crate::packet::Bounds;
+
+/// Flags of `bpf_l4_csum_replace`.
+const SIZE_MASK: u64 = 0xf;
+const PSEUDO: u64 = 0x10;
+const MARK_MANGLED_0: u64 = 0x20;
+const MARK_ENFORCE: u64 = 0x40;
+const IPV6: u64 = 0x80;
+
+/// Sum of 16-bit words with the carry put back, as `csum_partial` gives it: 32 bits, not folded.
+fn partial(bytes: &[u8], start: u32) -> u32 {
+    let mut sum = u64::from(start);
+    for pair in bytes.chunks(2) {
+        sum += u64::from(u16::from_ne_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+    }
+    narrow(sum)
+}
+
+fn narrow(mut sum: u64) -> u32 {
+    while sum >> 32 != 0 {
+        sum = (sum & 0xffff_ffff) + (sum >> 32);
+    }
+    sum as u32
+}
+
+fn fold(mut sum: u32) -> u16 {
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+fn add(a: u32, b: u32) -> u32 {
+    narrow(u64::from(a) + u64::from(b))
+}
+
+/// Replaces `from` by `to` in what the checksum covers (`csum_replace_by_diff`).
+fn replace_by(check: u16, difference: u32) -> u16 {
+    fold(add(difference, u32::from(!check)))
+}
+
+/// Words of two bytes or four (RFC 1624, equation 3).
+fn replace(check: u16, from: u32, to: u32) -> u16 {
+    replace_by(check, add(!from, to))
+}
+
+fn replace16(check: u16, from: u16, to: u16) -> u16 {
+    fold(add(add(u32::from(!check), u32::from(!from)), u32::from(to)))
+}
+
+pub(super) fn difference(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let is_odd = |length: u64| !length.is_multiple_of(4);
+    let [from, from_length, to, to_length, seed] = call.arguments;
+    let (from_length, to_length) = (from_length & 0xffff_ffff, to_length & 0xffff_ffff);
+    if is_odd(from_length) || is_odd(to_length) {
+        return code(Err(Errno::EINVAL));
+    }
+    let seed = seed as u32;
+    let from = read_bytes(call, from, from_length)?;
+    let to = read_bytes(call, to, to_length)?;
+    let sum = match (from.is_empty(), to.is_empty()) {
+        (false, false) => add(partial(&to, seed), !partial(&from, 0)),
+        (true, false) => partial(&to, seed),
+        (false, true) => !partial(&from, !seed),
+        (true, true) => seed,
+    };
+    Ok(u64::from(settle(sum)))
+}
+
+/// As `csum_from32to16`: since Linux 6.13 the result is folded to 16 bits on all architectures.
+fn settle(sum: u32) -> u32 {
+    u32::from(!fold(sum))
+}
+
+fn header(bounds: &Bounds, offset: u64) -> Option<u32> {
+    let in_packet = offset <= 0xffff && offset + 2 <= u64::from(bounds.len());
+    in_packet.then(|| bounds.data + offset as u32)
+}
+
+fn load(bounds: &Bounds, at: u32) -> u16 {
+    let mut bytes = [0; 2];
+    bounds.read(at, &mut bytes);
+    u16::from_ne_bytes(bytes)
+}
+
+pub(super) fn l3_replace(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [_, offset, from, to, flags] = call.arguments;
+    if flags & !SIZE_MASK != 0 || offset > 0xffff || offset & 1 != 0 {
+        return code(Err(Errno::EINVAL));
+    }
+    let state = call.state::<State>()?;
+    let Some(bounds) = state.packet.filter(|_| state.is_skb()) else {
+        return code(Err(Errno::EINVAL));
+    };
+    let Some(at) = header(&bounds, offset & 0xffff_ffff) else {
+        return code(Err(Errno::EFAULT));
+    };
+    let check = load(&bounds, at);
+    let new = match flags & SIZE_MASK {
+        0 if from != 0 => return code(Err(Errno::EINVAL)),
+        0 => replace_by(check, to as u32),
+        2 => replace16(check, from as u16, to as u16),
+        4 => replace(check, from as u32, to as u32),
+        _ => return code(Err(Errno::EINVAL)),
+    };
+    bounds.write(at, &new.to_ne_bytes());
+    Ok(0)
+}
+
+pub(super) fn l4_replace(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [_, offset, from, to, flags] = call.arguments;
+    let known = MARK_MANGLED_0 | MARK_ENFORCE | PSEUDO | SIZE_MASK | IPV6;
+    if flags & !known != 0 || offset > 0xffff || offset & 1 != 0 {
+        return code(Err(Errno::EINVAL));
+    }
+    let state = call.state::<State>()?;
+    let Some(bounds) = state.packet.filter(|_| state.is_skb()) else {
+        return code(Err(Errno::EINVAL));
+    };
+    let Some(at) = header(&bounds, offset) else { return code(Err(Errno::EFAULT)) };
+    let check = load(&bounds, at);
+    let is_mangled = flags & MARK_MANGLED_0 != 0;
+    if is_mangled && flags & MARK_ENFORCE == 0 && check == 0 {
+        return Ok(0);
+    }
+    // The packets of a run have whole checksums (CHECKSUM_NONE), so a pseudo header's part is like
+    // any other.
+    let mut new = match flags & SIZE_MASK {
+        0 if from != 0 => return code(Err(Errno::EINVAL)),
+        0 => replace_by(check, to as u32),
+        2 => replace16(check, from as u16, to as u16),
+        4 => replace(check, from as u32, to as u32),
+        _ => return code(Err(Errno::EINVAL)),
+    };
+    if is_mangled && new == 0 {
+        new = 0xffff;
+    }
+    bounds.write(at, &new.to_ne_bytes());
+    Ok(0)
+}
+
+/// Only packets whose sum a network card has made can have it changed (`CHECKSUM_COMPLETE`).
+pub(super) fn update(_: &Shared, _: &mut Call<'_, '_>) -> Outcome {
+    code(Err(Errno::ENOTSUPP))
+}
+
+/// No checksum was verified (`CHECKSUM_NONE`): there is no level to ask for or to change.
+pub(super) fn level(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    const QUERY: u64 = 0;
+    const RESET: u64 = 3;
+    match call.arguments[1] {
+        QUERY => code(Err(Errno::EACCES)),
+        1..=RESET => Ok(0),
+        _ => code(Err(Errno::EINVAL)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_word_gives_the_sum_of_the_new_bytes() {
+        let mut header = *b"\x45\x00\x00\x54\x12\x34\x40\x00\x40\x01\x00\x00\x0a\x00\x00\x01\x0a\x00\x00\x02";
+        let before = fold(partial(&header, 0));
+        let (old, new) = ([10, 0, 0, 1], [192, 168, 7, 9]);
+        header[12..16].copy_from_slice(&new);
+        let after = fold(partial(&header, 0));
+        let (from, to) = (u32::from_ne_bytes(old), u32::from_ne_bytes(new));
+        assert_eq!(replace(before, from, to), after);
+        let difference = add(partial(&new, 0), !partial(&old, 0));
+        assert_eq!(replace_by(before, difference), after);
+        let half = |bytes: [u8; 4], at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+        let step = replace16(before, half(old, 0), half(new, 0));
+        assert_eq!(replace16(step, half(old, 2), half(new, 2)), after);
+    }
+}

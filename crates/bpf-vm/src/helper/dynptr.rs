@@ -1,0 +1,243 @@
+//! Dynptrs: pointers whose bounds are checked when they are used.
+//!
+//! The program's `struct bpf_dynptr` holds only the number of an entry in the state of the run, so
+//! that a forged one can't reach further than those that the program has.
+
+use super::*;
+use crate::map::Content;
+use crate::slab::Slab;
+use crate::state::{Dynptr, Target};
+
+/// `struct bpf_dynptr` is 16 bytes; what is ours has this in its upper half.
+const MARK: u64 = 0x00d1_9000 << 32;
+/// `DYNPTR_MAX_SIZE`.
+const LONGEST: u64 = (1 << 24) - 1;
+
+/// Makes a dynptr at an address.
+fn make(call: &mut Call<'_, '_>, at: u64, dynptr: Option<Dynptr>) -> Result<(), Stop> {
+    call.check(at, 16, true)?;
+    let number = match dynptr {
+        Some(dynptr) => {
+            let state = call.state::<State>()?;
+            state.dynptrs.push(Some(dynptr));
+            MARK | (state.dynptrs.len() as u64 - 1)
+        }
+        None => 0,
+    };
+    call.write(at, &number.to_ne_bytes())?;
+    call.write(at + 8, &0u64.to_ne_bytes())
+}
+
+fn entry(call: &mut Call<'_, '_>, at: u64) -> Result<Option<(u64, Dynptr)>, Stop> {
+    let mut bytes = [0; 8];
+    call.read(at, &mut bytes)?;
+    let number = u64::from_ne_bytes(bytes);
+    if number & !u64::from(u32::MAX) != MARK {
+        return Ok(None);
+    }
+    let index = number & u64::from(u32::MAX);
+    Ok(call.state::<State>()?.dynptr(index).map(|dynptr| (index, dynptr.clone())))
+}
+
+pub(super) fn from_memory(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [address, size, flags, at, _] = call.arguments;
+    let size = size & 0xffff_ffff;
+    let checked = if size > LONGEST {
+        Err(Errno::E2BIG)
+    } else if flags != 0 {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(())
+    };
+    call.check(address, size, true)?;
+    let target = Target::Memory { address };
+    let dynptr = Dynptr { target, offset: 0, size: size as u32, read_only: false };
+    make(call, at, checked.is_ok().then_some(dynptr))?;
+    code(checked)
+}
+
+pub(super) fn reserve(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [map, size, flags, at, _] = call.arguments;
+    let size = size & 0xffff_ffff;
+    call.check(at, 16, true)?;
+    let reserved = if flags != 0 {
+        Err(Errno::EINVAL)
+    } else if size > LONGEST {
+        Err(Errno::E2BIG)
+    } else {
+        rings::reserve_record(shared, call, map, size)?.map_err(|_| Errno::EINVAL)
+    };
+    match reserved {
+        Ok(address) => {
+            let target = Target::Record { address };
+            let dynptr = Dynptr { target, offset: 0, size: size as u32, read_only: false };
+            make(call, at, Some(dynptr))?;
+            Ok(0)
+        }
+        Err(error) => {
+            make(call, at, None)?;
+            code(Err(error))
+        }
+    }
+}
+
+fn finish(call: &mut Call<'_, '_>, discard: bool) -> Outcome {
+    let [at, flags, ..] = call.arguments;
+    // One without a record: the reservation failed.
+    let Some((index, dynptr)) = entry(call, at)? else { return Ok(0) };
+    let Target::Record { address } = dynptr.target else {
+        return Err(Reason::Helper("this dynptr is no record".to_owned()).into());
+    };
+    call.state::<State>()?.dynptrs[index as usize] = None;
+    make(call, at, None)?;
+    rings::finish(call, address, discard, flags)
+}
+
+pub(super) fn submit(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    finish(call, false)
+}
+
+pub(super) fn discard(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    finish(call, true)
+}
+
+/// Whether a part lies in it (`bpf_dynptr_check_off_len`).
+fn within(dynptr: &Dynptr, offset: u64, length: u64) -> Result<(), Errno> {
+    let size = u64::from(dynptr.size);
+    if length > size || offset > size - length { Err(Errno::E2BIG) } else { Ok(()) }
+}
+
+pub(super) fn read(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [to, length, at, offset, flags] = call.arguments;
+    let (length, offset) = (length & 0xffff_ffff, offset & 0xffff_ffff);
+    let Some((_, dynptr)) = entry(call, at)?.filter(|_| flags == 0) else {
+        return code(Err(Errno::EINVAL));
+    };
+    if let Err(error) = within(&dynptr, offset, length) {
+        return code(Err(error));
+    }
+    call.check(to, length, true)?;
+    let from = u64::from(dynptr.offset) + offset;
+    let mut bytes = vec![0; length as usize];
+    match &dynptr.target {
+        Target::Memory { address } | Target::Record { address } => {
+            call.read(address + from, &mut bytes)?;
+        }
+        Target::Bytes(slab) => slab.load(from, &mut bytes),
+        Target::Packet => {
+            let Some(bounds) = call.state::<State>()?.packet else {
+                return code(Err(Errno::EINVAL));
+            };
+            if from + length > bounds.len().into() {
+                return code(Err(Errno::E2BIG));
+            }
+            bounds.read(bounds.data + from as u32, &mut bytes);
+        }
+    }
+    call.write(to, &bytes)?;
+    Ok(0)
+}
+
+pub(super) fn write(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [at, offset, from, length, flags] = call.arguments;
+    let (length, offset) = (length & 0xffff_ffff, offset & 0xffff_ffff);
+    let Some((_, dynptr)) = entry(call, at)?.filter(|(_, dynptr)| !dynptr.read_only) else {
+        return code(Err(Errno::EINVAL));
+    };
+    if let Err(error) = within(&dynptr, offset, length) {
+        return code(Err(error));
+    }
+    if flags != 0 {
+        return code(Err(Errno::EINVAL));
+    }
+    let bytes = read_bytes(call, from, length)?;
+    let to = u64::from(dynptr.offset) + offset;
+    match &dynptr.target {
+        Target::Memory { address } | Target::Record { address } => {
+            call.write(address + to, &bytes)?;
+        }
+        Target::Bytes(slab) => slab.store(to, &bytes),
+        Target::Packet => {
+            let Some(bounds) = call.state::<State>()?.packet else {
+                return code(Err(Errno::EINVAL));
+            };
+            if to + length > bounds.len().into() {
+                return code(Err(Errno::E2BIG));
+            }
+            bounds.write(bounds.data + to as u32, &bytes);
+        }
+    }
+    Ok(0)
+}
+
+pub(super) fn data(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [at, offset, length, ..] = call.arguments;
+    let (length, offset) = (length & 0xffff_ffff, offset & 0xffff_ffff);
+    let Some((_, dynptr)) = entry(call, at)? else { return Ok(0) };
+    if within(&dynptr, offset, length).is_err() || dynptr.read_only {
+        return Ok(0);
+    }
+    match dynptr.target {
+        Target::Memory { address } | Target::Record { address } => {
+            Ok(address + u64::from(dynptr.offset) + offset)
+        }
+        // Packets are reached by slices.
+        Target::Packet | Target::Bytes(_) => Ok(0),
+    }
+}
+
+/// `BPF_MAX_USER_RINGBUF_SAMPLES`.
+const SAMPLES: u64 = 128 * 1024;
+
+pub(super) fn drain(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [map, callback, context, flags, _] = call.arguments;
+    let map = shared.map(map)?.clone();
+    let Content::UserRing(ring) = map.content() else {
+        return Err(Reason::Helper(format!("map {} holds no samples", map.name())).into());
+    };
+    if flags & !(crate::map::NO_WAKEUP | crate::map::FORCE_WAKEUP) != 0 {
+        return code(Err(Errno::EINVAL));
+    }
+    if let Err(error) = ring.begin() {
+        return code(Err(error));
+    }
+    let result = drain_samples(call, ring, callback, context);
+    ring.end();
+    result
+}
+
+fn drain_samples(
+    call: &mut Call<'_, '_>,
+    ring: &crate::map::UserRing,
+    callback: u64,
+    context: u64,
+) -> Outcome {
+    // The callback's dynptr lies in memory of its own, which it may read.
+    let Ok(holder) = Slab::new(16).map(Arc::new) else { return code(Err(Errno::ENOMEM)) };
+    let at = holder.address();
+    call.state::<State>()?.kept.push(holder);
+    let region = crate::memory::Region { start: at, length: 16, writable: true };
+    let mut count = 0;
+    while count < SAMPLES {
+        let Some(sample) = ring.take() else { break };
+        let slab = match Slab::new(sample.len() as u64) {
+            Ok(slab) => Arc::new(slab),
+            Err(error) => return code(Err(error)),
+        };
+        slab.store(0, &sample);
+        call.memory().add(region);
+        let size = sample.len() as u32;
+        let dynptr = Dynptr { target: Target::Bytes(slab), offset: 0, size, read_only: true };
+        make(call, at, Some(dynptr))?;
+        let result = call.invoke(callback, [at, context, 0, 0, 0]);
+        if let Some((index, _)) = entry(call, at)? {
+            call.state::<State>()?.dynptrs[index as usize] = None;
+        }
+        call.memory().take_back(at);
+        count += 1;
+        if result? != 0 {
+            break;
+        }
+    }
+    Ok(count)
+}

@@ -1,0 +1,42 @@
+//! What a run leaves behind.
+
+use crate::context::{Endpoint, Skb, SocketAddress};
+use crate::helper::TunnelKey;
+use crate::state::Redirect;
+
+/// What came of a run. The packet is where it was lent; records are in the maps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the program returned. Actions of packets are its lower half: [`Self::action`].
+    pub value: u64,
+    /// Where the packet is to go, if the program's action says so.
+    pub redirect: Option<Redirect>,
+    /// Copies that were sent on the way (`bpf_clone_redirect`).
+    pub clones: Vec<(Redirect, Vec<u8>)>,
+    /// Lines of `bpf_trace_printk`.
+    pub trace: Vec<String>,
+    /// The context's bytes.
+    pub context: Vec<u8>,
+    /// The fields of a packet's context.
+    pub skb: Option<Skb>,
+    /// The address of a call on a socket.
+    pub address: Option<SocketAddress>,
+    /// What a tunnel device is told.
+    pub tunnel: Option<TunnelKey>,
+    pub tunnel_options: Vec<u8>,
+    /// Socket options that were set: level, name, value.
+    pub options: Vec<(u32, u32, Vec<u8>)>,
+    /// The cookie of the socket that gets the packet (`bpf_sk_assign`).
+    pub assigned: Option<u64>,
+    /// Where the socket was bound (`bpf_bind`).
+    pub bound: Option<Endpoint>,
+    /// As `bpf_set_retval` left it.
+    pub return_value: i32,
+}
+
+impl Outcome {
+    /// An action, such as `XDP_PASS` or `TC_ACT_OK`.
+    pub fn action(&self) -> i32 {
+        self.value as i32
+    }
+}

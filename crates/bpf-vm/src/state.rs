@@ -1,0 +1,224 @@
+//! The state of a run, which helpers share.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::context::{Image, Socket, sk_buff, xdp_md};
+use crate::errno::Errno;
+use crate::fault::Stop;
+use crate::helper::TunnelKey;
+use crate::map::Map;
+use crate::memory::Region;
+use crate::packet::Bounds;
+use crate::program::Program;
+use crate::run::Call;
+use crate::slab::Slab;
+use crate::world::Environment;
+
+/// Where a program wants its packet to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Redirect {
+    /// `bpf_redirect`.
+    Interface { ifindex: u32, ingress: bool },
+    /// `bpf_redirect_peer`: to the other end of the interface's pair.
+    Peer { ifindex: u32 },
+    /// `bpf_redirect_neigh`: with the link addresses of the next hop.
+    Neighbour { ifindex: u32, next_hop: Option<IpAddr> },
+    /// `bpf_redirect_map`: to what a map of devices, CPUs or XDP sockets has under a key; to all
+    /// of them if there is no key.
+    Map { map: String, key: Option<u32>, target: u64, flags: u64 },
+    /// To a socket of a map of sockets.
+    Socket { map: String, cookie: u64, ingress: bool },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Xdp,
+    Skb { ethernet: bool },
+    Other,
+}
+
+/// A record of a ring buffer that isn't submitted yet.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    pub map: Arc<Map>,
+    pub position: u64,
+    pub region: Region,
+}
+
+/// A socket that the program has a pointer to.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    pub image: Image,
+    pub socket: Socket,
+    /// How often the program must release it.
+    pub references: u32,
+}
+
+/// What a dynptr stands for.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    Memory { address: u64 },
+    /// A record in `State::reserved`.
+    Record { address: u64 },
+    /// The packet.
+    Packet,
+    Bytes(Arc<Slab>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Dynptr {
+    pub target: Target,
+    pub offset: u32,
+    pub size: u32,
+    pub read_only: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub environment: Environment,
+    pub kind: Kind,
+    pub image: Image,
+    pub packet: Option<Bounds>,
+    pub redirect: Option<Redirect>,
+    pub clones: Vec<(Redirect, Vec<u8>)>,
+    pub trace: Vec<String>,
+    pub reserved: Vec<Reserved>,
+    pub dynptrs: Vec<Option<Dynptr>>,
+    /// What programs may still point to.
+    pub kept: Vec<Arc<Slab>>,
+    pub sockets: Vec<Lent>,
+    /// The socket that the context belongs to.
+    pub context_socket: Option<Socket>,
+    pub assigned: Option<u64>,
+    pub tunnel: Option<TunnelKey>,
+    pub tunnel_options: Vec<u8>,
+    pub received_tunnel: Option<TunnelKey>,
+    pub received_options: Vec<u8>,
+    pub options: Vec<(u32, u32, Vec<u8>)>,
+    pub return_value: i32,
+    /// Addresses of the spin locks that the program holds.
+    pub locked: Vec<u64>,
+    pub callback_flags: u32,
+    pub bound: Option<crate::context::Endpoint>,
+    /// The program that was started.
+    pub program: Option<Arc<Program>>,
+}
+
+impl State {
+    pub fn new(environment: Environment, kind: Kind, image: Image) -> Self {
+        Self {
+            environment,
+            kind,
+            image,
+            packet: None,
+            redirect: None,
+            clones: Vec::new(),
+            trace: Vec::new(),
+            reserved: Vec::new(),
+            dynptrs: Vec::new(),
+            kept: Vec::new(),
+            sockets: Vec::new(),
+            context_socket: None,
+            assigned: None,
+            tunnel: None,
+            tunnel_options: Vec::new(),
+            received_tunnel: None,
+            received_options: Vec::new(),
+            options: Vec::new(),
+            return_value: 0,
+            locked: Vec::new(),
+            callback_flags: 0,
+            bound: None,
+            program: None,
+        }
+    }
+
+    pub fn is_skb(&self) -> bool {
+        matches!(self.kind, Kind::Skb { .. })
+    }
+
+    /// Where the network header begins.
+    pub fn link_header(&self) -> u32 {
+        if self.kind == (Kind::Skb { ethernet: false }) { 0 } else { 14 }
+    }
+
+    /// Writes the packet's bounds into the context.
+    pub fn show_packet(&self) {
+        let Some(bounds) = &self.packet else { return };
+        let at = |offset: u32| (bounds.base + u64::from(offset)) as u32;
+        let (data, end, meta) = (at(bounds.data), at(bounds.end), at(bounds.meta));
+        match self.kind {
+            Kind::Xdp => {
+                self.image.set_word(xdp_md::DATA, data);
+                self.image.set_word(xdp_md::DATA_END, end);
+                self.image.set_word(xdp_md::DATA_META, meta);
+            }
+            Kind::Skb { .. } => {
+                self.image.set_word(sk_buff::LEN, bounds.len());
+                self.image.set_word(sk_buff::DATA, data);
+                self.image.set_word(sk_buff::DATA_END, end);
+                self.image.set_word(sk_buff::DATA_META, meta);
+            }
+            Kind::Other => {}
+        }
+    }
+
+    /// What of the packet programs may access: directly, and by the packet instructions.
+    pub fn packet_regions(&self) -> Option<(Region, Region)> {
+        let bounds = self.packet.as_ref()?;
+        let region = |from: u32| Region {
+            start: bounds.base + u64::from(from),
+            length: u64::from(bounds.end - from),
+            writable: true,
+        };
+        Some((region(bounds.meta), region(bounds.data)))
+    }
+
+    pub fn packet(&mut self) -> Result<&mut Bounds, Errno> {
+        self.packet.as_mut().ok_or(Errno::EINVAL)
+    }
+
+    /// The socket behind a pointer or a context.
+    pub fn socket_at(&self, address: u64) -> Option<&Socket> {
+        if address == self.image.address() {
+            return self.context_socket.as_ref();
+        }
+        self.sockets.iter().find(|lent| lent.image.address() == address).map(|lent| &lent.socket)
+    }
+
+    pub fn dynptr(&mut self, index: u64) -> Option<&mut Dynptr> {
+        self.dynptrs.get_mut(usize::try_from(index).ok()?)?.as_mut()
+    }
+}
+
+/// After a helper has changed the packet's bounds: context and lent memory follow.
+pub(crate) fn packet_moved(call: &mut Call<'_, '_>) -> Result<(), Stop> {
+    let state = call.state::<State>()?;
+    state.show_packet();
+    let regions = state.packet_regions();
+    if let Some((direct, instructions)) = regions {
+        call.memory().move_packet(direct, instructions);
+    }
+    Ok(())
+}
+
+/// Gives the program a pointer to a socket.
+pub(crate) fn lend_socket(
+    call: &mut Call<'_, '_>,
+    socket: Socket,
+    reference: bool,
+) -> Result<u64, Stop> {
+    let state = call.state::<State>()?;
+    let known = state.sockets.iter_mut().find(|lent| lent.socket.cookie == socket.cookie);
+    if let Some(lent) = known {
+        lent.references += u32::from(reference);
+        return Ok(lent.image.address());
+    }
+    let Ok(image) = socket.image() else { return Ok(0) };
+    let region =
+        Region { start: image.address(), length: image.size().into(), writable: false };
+    state.sockets.push(Lent { image, socket, references: reference.into() });
+    call.memory().add(region);
+    Ok(region.start)
+}
