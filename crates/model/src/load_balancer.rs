@@ -78,6 +78,8 @@ pub struct Delivery {
     pub mtu: u16,
     /// Largest packet from clients, whatever the encapsulation leaves.
     pub client_mtu: u16,
+    /// Larger ones are dropped without an answer.
+    pub drop_too_big: bool,
     /// Outer source addresses; for GUE, Geneve and health checks.
     pub source_v4: Option<Ipv4Addr>,
     pub source_v6: Option<Ipv6Addr>,
@@ -102,6 +104,7 @@ impl Default for Delivery {
             geneve_vni: 0,
             mtu: Self::MTU,
             client_mtu: Self::MTU,
+            drop_too_big: false,
             source_v4: None,
             source_v6: None,
             masquerade: None,
@@ -204,7 +207,7 @@ pub struct Decapsulation {
     pub gue: bool,
     /// Outer destinations; empty: any.
     pub destinations: Vec<IpAddr>,
-    /// Outer destinations whose inner packets only pass on, and aren't balanced.
+    /// Outer destinations to which backends send answers: the inner packets go back out.
     pub egress: Vec<IpAddr>,
     /// An inner packet must be for a VIP or for the host.
     pub strict_destination: bool,

@@ -180,7 +180,7 @@ pub fn settings<'v>(
             settings_flags::DECAPSULATE_STRICT,
             decapsulation.is_some_and(|it| it.strict_destination || !it.destinations.is_empty()),
         ),
-        (settings_flags::SEND_TOO_BIG, true),
+        (settings_flags::SEND_TOO_BIG, !delivery.drop_too_big),
         (settings_flags::KATRAN, katran),
         (settings_flags::COPY_TOS, true),
         (settings_flags::NAT, nat),
@@ -221,8 +221,8 @@ pub fn settings<'v>(
 pub fn decapsulated(edge: &Edge) -> impl Iterator<Item = (Address, u32)> {
     edge.decapsulation.iter().flat_map(|it| {
         let balanced = it.destinations.iter().map(|one| (*one, decapsulate::BALANCE));
-        let passed = it.egress.iter().map(|one| (*one, decapsulate::PASS));
-        balanced.chain(passed).map(|(address, what)| (Address::from(address), what))
+        let answers = it.egress.iter().map(|one| (*one, decapsulate::EGRESS));
+        balanced.chain(answers).map(|(address, what)| (Address::from(address), what))
     })
 }
 

@@ -99,6 +99,7 @@ fn delivery(edge: &Edge) -> Value {
         "geneveVni": delivery.geneve_vni,
         "mtu": delivery.mtu,
         "clientMtu": delivery.client_mtu,
+        "tooBig": if delivery.drop_too_big { "drop" } else { "answer" },
     });
     let mut sources = Map::new();
     if let Some(v4) = delivery.source_v4 {

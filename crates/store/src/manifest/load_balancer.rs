@@ -153,6 +153,9 @@ fn delivery(reader: &mut Reader, node: &Node) -> Option<Delivery> {
     };
     let mtu = size(reader, "mtu");
     let client_mtu = size(reader, "clientMtu");
+    let too_big = optional(reader, fields.optional("tooBig"), |reader, node| {
+        Some(one_of(reader, node, "tooBig", &["answer", "drop"])? == "drop")
+    });
     let geneve_vni = match fields.optional("geneveVni") {
         Some(node) => number(reader, node, "geneveVni", 0..=0xff_ffff).map(|vni| vni as u32),
         None => Some(0),
@@ -176,6 +179,7 @@ fn delivery(reader: &mut Reader, node: &Node) -> Option<Delivery> {
         geneve_vni: geneve_vni?,
         mtu: mtu?,
         client_mtu: client_mtu?,
+        drop_too_big: too_big?,
         source_v4,
         source_v6,
         masquerade: masquerade?,
