@@ -214,9 +214,28 @@ impl Node {
     ) -> anyhow::Result<Prepared> {
         let prepared = self.datapath.prepare(&self.model, changed).await;
         let committed = self.commit(&prepared);
+        if committed.is_ok() {
+            self.close_sockets(&prepared);
+        }
         self.note_problems(changed, &prepared.problems);
         self.update_names(changed);
         committed.map(|()| prepared)
+    }
+
+    /// Beside the node's task: every workload's sockets are looked through.
+    fn close_sockets(&self, prepared: &Prepared) {
+        match self.datapath.closing(prepared) {
+            Ok(Some(closing)) => {
+                tokio::spawn(async {
+                    let closed = closing.run().await;
+                    if closed > 0 {
+                        tracing::info!(closed, "sockets to departed backends are closed");
+                    }
+                });
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "sockets to departed backends are not closed"),
+        }
     }
 
     /// Stores the numbers of what was prepared and writes it into the kernel. What is wrong is the

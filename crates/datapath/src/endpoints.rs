@@ -357,6 +357,10 @@ impl Endpoints {
         self.taken_away.get(program).copied().unwrap_or(0)
     }
 
+    pub fn cgroups(&self) -> &Root {
+        &self.cgroups
+    }
+
     /// Removes interfaces and links that an earlier agent made for workloads that are no more.
     pub async fn remove_strays(&mut self, programs: &Programs) -> Result<()> {
         let former: Vec<ObjectName> =

@@ -23,6 +23,7 @@ pub mod netns;
 pub mod process;
 pub mod route;
 pub mod runtime;
+pub mod sockets;
 pub mod sysctl;
 pub mod watch;
 

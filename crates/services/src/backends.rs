@@ -102,15 +102,15 @@ impl Backends {
     }
 
     /// Forgets backends that nothing uses.
-    pub fn collect(&mut self) -> Vec<(u32, Backend)> {
+    pub fn collect(&mut self) -> Vec<u32> {
         let mut removed = Vec::new();
         for id in std::mem::take(&mut self.unused) {
             let Some(key) = self.by_id.get(&id) else { continue };
             if self.by_key.get(key).is_some_and(|(_, uses)| *uses == 0) {
-                removed.push((id, key.value()));
                 self.by_key.remove(key);
                 self.by_id.remove(&id);
                 self.ids.release(id);
+                removed.push(id);
             }
         }
         removed

@@ -74,8 +74,9 @@ pub struct Changes {
     pub remove_members: Vec<MemberKey>,
     pub remove_source_ranges: Vec<SourceRangeKey>,
     pub remove_backends: Vec<u32>,
-    /// What the removed backends were.
-    pub gone: Vec<Backend>,
+    /// Backends that services no longer have, with the service's id. Sockets that were translated
+    /// to them go on sending there unless they are closed.
+    pub departed: Vec<(u32, Backend)>,
 }
 
 impl Changes {

@@ -49,6 +49,7 @@ impl Compiler {
             if !self.claims.contains_key(&key)
                 && let Some(front_end) = self.front_ends.remove(&key)
             {
+                self.note_departed(&front_end, &[], &mut changes);
                 self.release(&front_end);
                 changes.remove_services.push(key);
             }
@@ -67,7 +68,9 @@ impl Compiler {
             .into_iter()
             .filter_map(|id| Some((id, self.backends.find(id)?.value())))
             .collect();
-        (changes.remove_backends, changes.gone) = self.backends.collect().into_iter().unzip();
+        changes.departed.sort_by_key(|(service, backend)| (*service, BackendKey::from(backend)));
+        changes.departed.dedup();
+        changes.remove_backends = self.backends.collect();
         // A service that was removed and is back.
         let Changes {
             add_members, add_source_ranges, remove_members, remove_source_ranges, ..
@@ -76,6 +79,12 @@ impl Compiler {
         remove_source_ranges.retain(|key| add_source_ranges.iter().all(|(added, _)| added != key));
         self.ring.reclaim();
         changes
+    }
+
+    fn note_departed(&self, old: &FrontEnd, now: &[u32], changes: &mut Changes) {
+        let left = old.backends.iter().filter(|id| !now.contains(id));
+        let backends = left.filter_map(|id| self.backends.find(*id));
+        changes.departed.extend(backends.map(|key| (old.value.id, key.value())));
     }
 
     fn release(&mut self, front_end: &FrontEnd) {
@@ -167,6 +176,7 @@ impl Compiler {
         let affinity_s = service.affinity.unwrap_or(0);
         let value = Service { id, ring_base, ring_len, flags, affinity_s };
         if let Some(old) = &old {
+            self.note_departed(old, &ids, changes);
             old.backends.iter().for_each(|id| self.backends.release(*id));
             if in_place.is_none() {
                 self.ring.release(old.value.ring_base, old.blocks);
@@ -262,6 +272,16 @@ impl Compiler {
             members: self.extras.members,
             source_ranges: self.extras.source_ranges,
         }
+    }
+
+    /// Whether a workload or a slice, in whatever condition, has the address.
+    pub fn is_listed(&self, address: IpAddr) -> bool {
+        let of_workload = || self.workloads.values().any(|it| it.addresses.contains(&address));
+        let of_slice = || {
+            let endpoints = self.slices.values().flat_map(|slice| &slice.endpoints);
+            endpoints.into_iter().any(|endpoint| endpoint.address == address)
+        };
+        of_workload() || of_slice()
     }
 
     /// Whether any front-end is open to traffic from outside.

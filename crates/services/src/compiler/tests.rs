@@ -408,6 +408,15 @@ fn affinity_and_source_ranges_have_entries_of_their_own() {
         assert_eq!(ranged(key) != 0, balanced);
         assert_eq!(kernel.0.services[key].affinity_s, 60);
     }
+    // What leaves is named, once, with its service.
+    compiler.set_workload(workload("web-1", "web", &["10.0.0.3", "fd00::1"], 80));
+    let changes = compiler.take_changes();
+    let left: Vec<String> =
+        changes.departed.iter().map(|(_, backend)| backend.address.to_string()).collect();
+    assert_eq!(left, ["10.0.0.1"]);
+    assert!(compiler.is_listed("10.0.0.3".parse().unwrap()));
+    assert!(!compiler.is_listed("10.0.0.1".parse().unwrap()));
+    kernel.apply(&changes);
     // Removed and back in one change: nothing is lost.
     compiler.remove_service(&service.name);
     compiler.set_service(&service);
