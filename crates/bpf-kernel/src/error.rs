@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use crate::{map::MapLayout, verifier::LoadFailure};
+use crate::{map::MapLayout, privilege::Unprivileged, verifier::LoadFailure};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -79,6 +79,9 @@ pub enum Error {
 
     #[error("the kernel's type information (BTF) is damaged: {0}")]
     KernelBtf(&'static str),
+
+    #[error(transparent)]
+    Unprivileged(Box<Unprivileged>),
 
     #[error("the kernel's type information (BTF) is damaged: {0}")]
     KernelTypes(bpf_object::btf::BtfError),

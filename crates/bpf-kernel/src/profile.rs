@@ -21,12 +21,13 @@ use self::{
     attempt::{Answer, Attempt, EXIT, ZERO},
     types::{Form, forms},
 };
-use crate::Error;
+use crate::{Error, privilege};
 
 const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 
-/// Tries everything. Some seconds: it is some ten thousand programs.
+/// Tries everything: some ten thousand programs, in less than a second.
 pub fn probe() -> Result<Profile, Error> {
+    privilege::check().map_err(Error::Unprivileged)?;
     let release = nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .map_err(|errno| Error::Read { path: "uname".into(), source: errno.into() })?;
