@@ -163,6 +163,17 @@ impl Maps {
         }
     }
 
+    /// Puts a program into the map of that number, for tail calls.
+    pub fn set_program(
+        &self,
+        object: &Object,
+        map: usize,
+        key: u32,
+        program: &Loaded,
+    ) -> Result<(), Error> {
+        self.set(object, map, key, &sys::raw(program.descriptor()).to_ne_bytes())
+    }
+
     /// Puts a program to the kernel's verifier.
     pub fn load(&self, object: &Object, program: &bpf_object::Program, load: &Load<'_>) -> Verdict {
         let mut log = vec![0; if load.log_level == 0 { 0 } else { LOG_SIZE }];

@@ -12,6 +12,7 @@ use std::process;
 use anyhow::{Context as _, Result, bail};
 use bpf_object::btf::Btf;
 use bpf_object::{Object, Program};
+use bpf_vm::Engine;
 use clap::Args;
 
 use crate::report::Step;
@@ -20,6 +21,7 @@ use crate::setup;
 mod agreement;
 mod compile;
 mod engine;
+mod execution;
 mod expectation;
 mod kernel;
 mod pattern;
@@ -28,6 +30,7 @@ mod tally;
 
 use agreement::Relation;
 use engine::Answer;
+use execution::{Place, Results};
 use expectation::{Expectation, Side};
 use kernel::Kernel;
 use source::Source;
@@ -76,6 +79,7 @@ pub fn run(options: &Verifier) -> Result<()> {
     };
     let mut tally = Tally::default();
     let mut reference = Tally::default();
+    let mut results = Results::default();
     let mut lines = Vec::new();
     for path in &objects {
         let file = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -94,6 +98,7 @@ pub fn run(options: &Verifier) -> Result<()> {
                 }
                 tally.add(outcome);
             }
+            run_everywhere(&mut results, &file, &object, &kernel, running.as_ref(), &test);
             if let Some((kernel, types)) = &on_kernel {
                 if let Some(outcome) = kernel_outcome(&file, &object, kernel, types, &test) {
                     if options.verbose || outcome.relation() != Relation::Agrees {
@@ -108,13 +113,13 @@ pub fn run(options: &Verifier) -> Result<()> {
         bail!("no test was chosen");
     }
     step.done(format!("{} answers", tally.len()));
-    for line in &lines {
+    for line in lines.iter().chain(&results.lines) {
         println!("{line}");
     }
     if options.table {
         print!("{}", tally.table());
     }
-    println!("{tally}");
+    println!("{tally}{results}");
     if options.kernel {
         println!("\nthe running kernel, for reference\n{reference}");
         println!("{}", tally.compare_processed(&reference));
@@ -166,6 +171,43 @@ fn types_of(path: &Path) -> Result<Btf> {
     object.types.with_context(|| format!("{} has no types", path.display()))
 }
 
+/// Runs a test that says what it returns: in our engines, and in the running kernel if its types
+/// are given.
+fn run_everywhere(
+    results: &mut Results,
+    file: &str,
+    object: &Object,
+    kernel: &Btf,
+    running: Option<&Btf>,
+    test: &Test,
+) {
+    let Some(Side { accepted: true, result: Some(expected), .. }) = test.expectation.privileged
+    else {
+        return;
+    };
+    let name = format!("{file}/{}", test.name);
+    for (place, engine) in [(Place::Interpreter, Engine::Interpreter), (Place::Jit, Engine::Jit)] {
+        let result = execution::in_runtime(engine, file, object, &test.name, kernel);
+        results.add(&name, place, expected, result);
+    }
+    if let Some(types) = running {
+        let program = linked_for(object, types, test).map_err(|error| error.to_string());
+        let result = program.and_then(|program| {
+            execution::in_kernel(file, object, &program, types, &test.expectation)
+        });
+        results.add(&name, Place::Kernel, expected, result);
+    }
+}
+
+/// Linked for the running kernel: numbers of functions and offsets of fields are that one's, unless
+/// the test brings the types to link with.
+fn linked_for(object: &Object, types: &Btf, test: &Test) -> Result<Program, bpf_object::Error> {
+    match test.expectation.types {
+        Some(_) => test.program.clone(),
+        None => object.link(&test.name, Some(types)),
+    }
+}
+
 /// One outcome for each of the two sides that is labelled.
 fn outcomes(file: &str, object: &Object, kernel: &Btf, test: &Test) -> Vec<Outcome> {
     let sides = [(true, &test.expectation.privileged), (false, &test.expectation.unprivileged)];
@@ -202,13 +244,7 @@ fn kernel_outcome(
     test: &Test,
 ) -> Option<Outcome> {
     let expected = test.expectation.privileged.clone()?;
-    // Linked anew: numbers of functions and offsets of fields are this kernel's, unless the test
-    // brings the types to link with.
-    let linked = match test.expectation.types {
-        Some(_) => test.program.clone(),
-        None => object.link(&test.name, Some(types)),
-    };
-    let answer = match linked {
+    let answer = match linked_for(object, types, test) {
         Err(error) => engine::not_linked(&error),
         Ok(program) => kernel.judge(object, &program, types, &test.expectation).answer,
     };
