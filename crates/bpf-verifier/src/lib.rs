@@ -11,9 +11,31 @@
 
 #![forbid(unsafe_code)]
 
+mod code;
+mod dynptr;
+mod engine;
+mod explain;
+mod helper_call;
+mod iterator;
+mod kfunc_call;
+mod loops;
+mod maps;
+mod memory;
+mod precision;
+mod prune;
+mod references;
+mod register;
 mod request;
 mod rule;
+mod scalar;
+mod signature;
+mod stack;
+mod state;
+mod step;
+mod stop;
+mod tnum;
 mod verdict;
+mod verify;
 
 pub use request::{Options, Request};
 pub use rule::Rule;
@@ -21,11 +43,4 @@ pub use verdict::{
     Facts, FunctionFacts, MapShape, NotModelled, Refusal, RefusedAt, Step, Touched, Verdict,
     Verified,
 };
-
-/// Judges a program.
-pub fn verify(request: &Request<'_>) -> Verdict {
-    Verdict::NotModelled(NotModelled {
-        slot: None,
-        what: format!("programs of type {}", request.kind.program),
-    })
-}
+pub use verify::{verify, verify_with_log};
