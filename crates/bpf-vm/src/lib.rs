@@ -13,8 +13,8 @@
 //! `unsafe` is in `memory.rs` (access to checked addresses) and `interpret.rs` (the stack, and
 //! instructions at checked positions). Users of this crate need none.
 
-pub mod conformance;
 mod clock;
+pub mod conformance;
 pub mod context;
 mod errno;
 mod fault;
@@ -39,8 +39,8 @@ mod world;
 pub use clock::Clock;
 pub use errno::Errno;
 pub use fault::{Fault, LoadError, Reason, Stop};
-pub use jit::{CompileError, CompileOptions};
 pub use helper::{HELPERS, TunnelKey};
+pub use jit::{CompileError, CompileOptions};
 pub use map::{Map, MapDefinition};
 pub use memory::{AccessError, Memory};
 pub use packet::{LONGEST, Packet, PacketError};
@@ -51,6 +51,4 @@ pub use runtime::{
     Builder, Engine, Instance, Loader, Outcome, ProgramHandle, Runtime, RuntimeError,
 };
 pub use state::Redirect;
-pub use world::{
-    Environment, Interface, MAIN_TABLE, Neighbour, Process, Route, RouteKind, World,
-};
+pub use world::{Environment, Interface, MAIN_TABLE, Neighbour, Process, Route, RouteKind, World};

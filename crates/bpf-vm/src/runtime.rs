@@ -207,11 +207,7 @@ impl Runtime {
     }
 
     /// A copy of the key whose value lies at an address.
-    fn key_of(
-        &self,
-        map: &Map,
-        value: u64,
-    ) -> Option<(crate::memory::Region, crate::slab::Slab)> {
+    fn key_of(&self, map: &Map, value: u64) -> Option<(crate::memory::Region, crate::slab::Slab)> {
         let elements = map.elements(0).ok()?;
         let (key, _) = elements.into_iter().find(|(_, at)| *at == value)?;
         let copy = crate::slab::Slab::new(key.len() as u64).ok()?;

@@ -58,9 +58,13 @@ pub(crate) struct Lent {
 /// What a dynptr stands for.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
-    Memory { address: u64 },
+    Memory {
+        address: u64,
+    },
     /// A record in `State::reserved`.
-    Record { address: u64 },
+    Record {
+        address: u64,
+    },
     /// The packet.
     Packet,
     Bytes(Arc<Slab>),
@@ -216,8 +220,7 @@ pub(crate) fn lend_socket(
         return Ok(lent.image.address());
     }
     let Ok(image) = socket.image() else { return Ok(0) };
-    let region =
-        Region { start: image.address(), length: image.size().into(), writable: false };
+    let region = Region { start: image.address(), length: image.size().into(), writable: false };
     state.sockets.push(Lent { image, socket, references: reference.into() });
     call.memory().add(region);
     Ok(region.start)

@@ -78,7 +78,10 @@ pub struct Route {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteKind {
-    Unicast { ifindex: u32, gateway: Option<IpAddr> },
+    Unicast {
+        ifindex: u32,
+        gateway: Option<IpAddr>,
+    },
     Blackhole,
     Unreachable,
     Prohibit,

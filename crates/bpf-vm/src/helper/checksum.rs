@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn a_replaced_word_gives_the_sum_of_the_new_bytes() {
-        let mut header = *b"\x45\x00\x00\x54\x12\x34\x40\x00\x40\x01\x00\x00\x0a\x00\x00\x01\x0a\x00\x00\x02";
+        let mut header =
+            *b"\x45\x00\x00\x54\x12\x34\x40\x00\x40\x01\x00\x00\x0a\x00\x00\x01\x0a\x00\x00\x02";
         let before = fold(partial(&header, 0));
         let (old, new) = ([10, 0, 0, 1], [192, 168, 7, 9]);
         header[12..16].copy_from_slice(&new);

@@ -161,11 +161,8 @@ pub(super) fn for_each(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
             Err(error) => return code(Err(error)),
         };
         copy.store(0, &key);
-        let region = memory::Region {
-            start: copy.address(),
-            length: key.len() as u64,
-            writable: false,
-        };
+        let region =
+            memory::Region { start: copy.address(), length: key.len() as u64, writable: false };
         call.memory().add(region);
         let result = call.invoke(callback, [handle, region.start, value, context, 0]);
         call.memory().take_back(region.start);

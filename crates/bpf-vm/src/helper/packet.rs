@@ -166,7 +166,9 @@ pub(super) fn change_head(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [_, room, flags, ..] = call.arguments;
     let room = room as u32;
     change(call, |_, bounds| {
-        if flags != 0 || u64::from(bounds.len()) + u64::from(room) > SKB_MAX.max(bounds.len()).into() {
+        if flags != 0
+            || u64::from(bounds.len()) + u64::from(room) > SKB_MAX.max(bounds.len()).into()
+        {
             return Err(Errno::EINVAL);
         }
         bounds.data = bounds.data.checked_sub(room).ok_or(Errno::ENOMEM)?;
@@ -308,9 +310,9 @@ pub(super) fn hash(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let mut packet = vec![0; bounds.len() as usize];
     bounds.read(bounds.data, &mut packet);
     let network = packet.get(state.link_header() as usize..).unwrap_or_default();
-    let hash = flow(network).iter().fold(0x811c_9dc5u32, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash = flow(network)
+        .iter()
+        .fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     let hash = (hash ^ hash >> 15).max(1);
     state.image.set_word(s::HASH, hash);
     Ok(hash.into())
@@ -406,7 +408,11 @@ pub(super) fn adjust_room(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         if !shrinks && ((v4 && v6) || flags & both == both) {
             return Err(Errno::EINVAL);
         }
-        if shrinks { cut(bounds, at, length)? } else { insert(bounds, at, length)? }
+        if shrinks {
+            cut(bounds, at, length)?
+        } else {
+            insert(bounds, at, length)?
+        }
         if !shrinks && (v4 || v6) {
             set_protocol(state, if v6 { IPV6 } else { IPV4 });
         }
@@ -426,7 +432,10 @@ pub(super) fn adjust_head(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         let meta = bounds.data - bounds.meta;
         let data = i64::from(bounds.data) + i64::from(delta);
         let lowest = i64::from(bounds.floor + XDP_FRAME + meta);
-        if state.kind != Kind::Xdp || data < lowest || data > i64::from(bounds.end) - i64::from(ETHERNET) {
+        if state.kind != Kind::Xdp
+            || data < lowest
+            || data > i64::from(bounds.end) - i64::from(ETHERNET)
+        {
             return Err(Errno::EINVAL);
         }
         let data = data as u32;

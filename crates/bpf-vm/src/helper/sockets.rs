@@ -61,11 +61,7 @@ pub(super) fn listener(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     found.map_or(Ok(0), |found| lend_socket(call, found, false))
 }
 
-pub(super) fn lend_by_cookie(
-    shared: &Shared,
-    call: &mut Call<'_, '_>,
-    cookie: u64,
-) -> Outcome {
+pub(super) fn lend_by_cookie(shared: &Shared, call: &mut Call<'_, '_>, cookie: u64) -> Outcome {
     let found = {
         let world = shared.world.read().unwrap_or_else(PoisonError::into_inner);
         world.sockets.iter().find(|socket| socket.cookie == cookie).cloned()

@@ -6,7 +6,12 @@ const BASE_MASK: u64 = 0x1f;
 
 /// Sign, magnitude and length of a number at the start of a text (kernel/bpf/helpers.c,
 /// `__bpf_strtoull`).
-fn parse(call: &Call<'_, '_>, address: u64, length: u64, flags: u64) -> Result<Result<(bool, u64, u64), Errno>, Stop> {
+fn parse(
+    call: &Call<'_, '_>,
+    address: u64,
+    length: u64,
+    flags: u64,
+) -> Result<Result<(bool, u64, u64), Errno>, Stop> {
     let base = flags & BASE_MASK;
     if !matches!(base, 0 | 8 | 10 | 16) || flags & !BASE_MASK != 0 || length == 0 {
         return Ok(Err(Errno::EINVAL));

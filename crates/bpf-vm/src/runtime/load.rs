@@ -189,11 +189,17 @@ fn definition(object: &Object, map: &bpf_object::Map, cpus: u32) -> MapDefinitio
             definition.max_entries = cpus;
         }
     }
+    // As libbpf makes it of whatever the object asks for: a power of two, of whole pages.
+    if matches!(map.kind, MapType::RING_BUFFER | MapType::USER_RING_BUFFER) {
+        let bytes = map.max_entries.max(4096);
+        definition.max_entries = bytes.checked_next_power_of_two().unwrap_or(bytes);
+    }
     if let (Some(types), Some(value)) = (&object.types, map.value_type) {
         definition.spin_lock = field(types, value, "bpf_spin_lock");
         definition.timer = field(types, value, "bpf_timer");
     }
-    definition.inner = map.inner.as_ref().map(|inner| Box::new(self::definition(object, inner, cpus)));
+    definition.inner =
+        map.inner.as_ref().map(|inner| Box::new(self::definition(object, inner, cpus)));
     definition
 }
 
@@ -209,11 +215,7 @@ fn field(types: &Btf, value: TypeId, name: &str) -> Option<u32> {
 }
 
 /// Gives a map of variables its first value.
-fn fill(
-    object: &Object,
-    index: usize,
-    maps: &[Option<Arc<Map>>],
-) -> Result<(), RuntimeError> {
+fn fill(object: &Object, index: usize, maps: &[Option<Arc<Map>>]) -> Result<(), RuntimeError> {
     let map = &object.maps[index];
     let (Some(contents), Some(made)) = (&map.contents, &maps[index]) else { return Ok(()) };
     let mut contents = contents.clone();

@@ -36,7 +36,8 @@ impl ProgramHandle {
         state.received_tunnel = context.tunnel.clone();
         state.received_options.clone_from(&context.tunnel_options);
         state.packet = Some(packet.bounds);
-        let mut outcome = self.run(&mut state, context.socket.as_ref().map(|s| (s, sk_buff::SK)))?;
+        let mut outcome =
+            self.run(&mut state, context.socket.as_ref().map(|s| (s, sk_buff::SK)))?;
         packet.bounds = state.packet.unwrap_or(packet.bounds);
         outcome.skb = Some(context.after(&state.image));
         outcome.redirect = outcome.redirect.filter(|redirect| {
@@ -94,7 +95,11 @@ impl ProgramHandle {
     }
 
     /// Runs the program; `socket` is one that the context points to, from this offset.
-    fn run(&self, state: &mut State, socket: Option<(&Socket, u32)>) -> Result<Outcome, RuntimeError> {
+    fn run(
+        &self,
+        state: &mut State,
+        socket: Option<(&Socket, u32)>,
+    ) -> Result<Outcome, RuntimeError> {
         let mut input = Input { fuel: self.runtime.inner.fuel, ..Input::default() };
         input.memory.add_areas(self.runtime.areas());
         if let Some((socket, at)) = socket {
