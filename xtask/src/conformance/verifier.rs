@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::process;
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
 use bpf_object::btf::Btf;
@@ -62,6 +63,8 @@ pub struct Verifier {
 struct Test {
     name: String,
     expectation: Expectation,
+    /// What answers its CO-RE relocations instead of the kernel's types.
+    types: Option<Rc<Btf>>,
     /// Linked for the kernel that the tests are of; what couldn't be linked is told.
     program: Result<Program, bpf_object::Error>,
 }
@@ -142,7 +145,7 @@ impl Test {
 /// The tests of an object that are for this processor.
 fn tests(source: &Source, object: &Object, kernel: &Btf) -> Result<Vec<Test>> {
     let types = object.types.as_ref().context("the object has no types")?;
-    let mut others: HashMap<String, Btf> = HashMap::new();
+    let mut others: HashMap<String, Rc<Btf>> = HashMap::new();
     let mut tests = Vec::new();
     for function in object.programs() {
         let kind = function.kind.with_context(|| format!("{} has no type", function.name))?;
@@ -151,17 +154,18 @@ fn tests(source: &Source, object: &Object, kernel: &Btf) -> Result<Vec<Test>> {
         if expectation.auxiliary || !expectation.is_for_us() {
             continue;
         }
-        let target = match &expectation.types {
-            None => kernel,
+        let own = match &expectation.types {
+            None => None,
             Some(name) => {
                 if !others.contains_key(name) {
-                    others.insert(name.clone(), types_of(&compile::other_types(source, name)?)?);
+                    let types = types_of(&compile::other_types(source, name)?)?;
+                    others.insert(name.clone(), Rc::new(types));
                 }
-                &others[name]
+                others.get(name).cloned()
             }
         };
-        let program = object.link(&function.name, Some(target));
-        tests.push(Test { name: function.name.clone(), expectation, program });
+        let program = object.link(&function.name, Some(own.as_deref().unwrap_or(kernel)));
+        tests.push(Test { name: function.name.clone(), expectation, types: own, program });
     }
     Ok(tests)
 }
@@ -187,7 +191,8 @@ fn run_everywhere(
     };
     let name = format!("{file}/{}", test.name);
     for (place, engine) in [(Place::Interpreter, Engine::Interpreter), (Place::Jit, Engine::Jit)] {
-        let result = execution::in_runtime(engine, file, object, &test.name, kernel);
+        let types = test.types.as_deref().unwrap_or(kernel);
+        let result = execution::in_runtime(engine, file, object, &test.name, types);
         results.add(&name, place, expected, result);
     }
     if let Some(types) = running {
