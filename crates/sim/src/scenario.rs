@@ -1,0 +1,185 @@
+//! Packets in a few words of YAML.
+
+use std::net::IpAddr;
+
+use model::ObjectName;
+use serde::Deserialize;
+use wire::build::Frame;
+
+use crate::{Error, From, Node};
+
+/// What is sent, in order.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    pub packets: Vec<Packet>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Packet {
+    /// A workload (`shop/client`) or an address outside of the node.
+    pub from: String,
+    /// A workload, a service (`service:shop/web`) or an address.
+    pub to: String,
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Of the destination.
+    #[serde(default)]
+    pub port: u16,
+    /// Of the source; one after the other from 40000 on unless set.
+    pub source_port: Option<u16>,
+    /// Of TCP, such as `SYN` or `ACK,FIN`.
+    #[serde(default = "syn")]
+    pub flags: String,
+    #[serde(default)]
+    pub payload: String,
+    /// Over IPv6 where both ends have it.
+    #[serde(default)]
+    pub ipv6: bool,
+    /// Whoever gets it answers.
+    #[serde(default)]
+    pub answer: bool,
+    #[serde(default = "one")]
+    pub count: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    #[default]
+    Tcp,
+    Udp,
+    Icmp,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn syn() -> String {
+    "SYN".to_owned()
+}
+
+impl Scenario {
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        serde_saphyr::from_str(text).map_err(|error| Error::Scenario(error.to_string()))
+    }
+}
+
+const FIRST_PORT: u16 = 40_000;
+const FLAGS: [(&str, u8); 6] =
+    [("FIN", 1), ("SYN", 2), ("RST", 4), ("PSH", 8), ("ACK", 16), ("URG", 32)];
+
+impl Packet {
+    /// The frames that it stands for, with their sender. `number` counts the scenario's packets.
+    pub fn frames(&self, node: &Node, number: usize) -> Result<Vec<(From, Vec<u8>)>, Error> {
+        let wrong = |reason: String| Error::Packet { packet: number + 1, reason };
+        let (from, sources) = self.sender(node).map_err(wrong)?;
+        let destinations = self.receiver(node).map_err(wrong)?;
+        let pair = sources.iter().find_map(|source| {
+            let same =
+                |to: &&IpAddr| to.is_ipv6() == source.is_ipv6() && source.is_ipv6() == self.ipv6;
+            Some((*source, *destinations.iter().find(same)?))
+        });
+        let family = if self.ipv6 { "IPv6" } else { "IPv4" };
+        let (source, destination) =
+            pair.ok_or_else(|| wrong(format!("not both ends have an address of {family}")))?;
+        let flags = self.tcp_flags().map_err(wrong)?;
+        let frame = |count: u32| {
+            let port = self.source_port.unwrap_or_else(|| {
+                FIRST_PORT.wrapping_add((number as u32).wrapping_add(count) as u16 % 20_000)
+            });
+            let frame = Frame::between(source, destination);
+            let frame = match from {
+                From::Endpoint(endpoint) => {
+                    let endpoint = &node.endpoints()[endpoint];
+                    frame.macs(endpoint.workload_mac, endpoint.host_mac)
+                }
+                From::Host => frame,
+            };
+            let echo = [port.to_be_bytes(), [0, 1]].concat();
+            let rest = [echo[0], echo[1], echo[2], echo[3]];
+            let frame = match (self.protocol, self.ipv6) {
+                (Protocol::Tcp, _) => frame.tcp(port, self.port, flags),
+                (Protocol::Udp, _) => frame.udp(port, self.port),
+                (Protocol::Icmp, false) => frame.icmp(8, 0, rest),
+                (Protocol::Icmp, true) => frame.icmpv6(128, 0, rest),
+            };
+            (from, frame.payload(self.payload.as_bytes()).build())
+        };
+        Ok((0..self.count).map(frame).collect())
+    }
+
+    fn sender(&self, node: &Node) -> Result<(From, Vec<IpAddr>), String> {
+        if let Ok(address) = self.from.parse::<IpAddr>() {
+            let own = node.endpoints().iter().position(|e| e.addresses.contains(&address));
+            return Ok((own.map_or(From::Host, From::Endpoint), vec![address]));
+        }
+        let name = name(&self.from);
+        let position = node.endpoints().iter().position(|endpoint| endpoint.name == name);
+        let position = position.ok_or_else(|| format!("there is no workload {name}"))?;
+        Ok((From::Endpoint(position), node.endpoints()[position].addresses.clone()))
+    }
+
+    fn receiver(&self, node: &Node) -> Result<Vec<IpAddr>, String> {
+        if let Ok(address) = self.to.parse::<IpAddr>() {
+            return Ok(vec![address]);
+        }
+        if let Some(service) = self.to.strip_prefix("service:") {
+            let name = name(service);
+            let addresses = node.service_addresses.get(&name);
+            return addresses.cloned().ok_or_else(|| format!("there is no service {name}"));
+        }
+        let name = name(&self.to);
+        let endpoint = node.endpoints().iter().find(|endpoint| endpoint.name == name);
+        Ok(endpoint.ok_or_else(|| format!("there is no workload {name}"))?.addresses.clone())
+    }
+
+    fn tcp_flags(&self) -> Result<u8, String> {
+        let mut bits = 0;
+        for word in self.flags.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            let known = FLAGS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
+            let (_, bit) = known.ok_or_else(|| format!("`{word}` is no flag of TCP"))?;
+            bits |= bit;
+        }
+        Ok(bits)
+    }
+}
+
+/// `namespace/name`; a bare name is of namespace `default`.
+fn name(text: &str) -> ObjectName {
+    match text.split_once('/') {
+        Some((namespace, name)) => ObjectName::new(namespace, name),
+        None => ObjectName::new("default", text),
+    }
+}
+
+/// What the receiver of a frame answers: the same with its ends exchanged. TCP acknowledges, an
+/// echo is replied to.
+pub fn answer(frame: &[u8]) -> Option<Vec<u8>> {
+    let (source, destination) = crate::stack::addresses(frame)?;
+    let is_v4 = source.is_ipv4();
+    let header = if is_v4 { usize::from(frame.get(14)? & 0xf) * 4 } else { 40 };
+    let protocol = *frame.get(if is_v4 { 23 } else { 20 })?;
+    let transport = frame.get(14 + header..)?;
+    let half = |at: usize| Some(u16::from_be_bytes(transport.get(at..at + 2)?.try_into().ok()?));
+    let macs = |at: usize| frame.get(at..at + 6)?.try_into().ok();
+    let back = Frame::between(destination, source).macs(macs(0)?, macs(6)?);
+    let back = match (protocol, is_v4) {
+        (6, _) => {
+            let flags = *transport.get(13)?;
+            // A SYN is answered by SYN and ACK, all else by ACK, the end by the end.
+            back.tcp(half(2)?, half(0)?, flags & 0b11 | 16)
+        }
+        (17, _) => back.udp(half(2)?, half(0)?).payload(transport.get(8..)?),
+        (1, true) if transport.first()? == &8 => {
+            back.icmp(0, 0, transport.get(4..8)?.try_into().ok()?).payload(transport.get(8..)?)
+        }
+        (58, false) if transport.first()? == &128 => {
+            back.icmpv6(129, 0, transport.get(4..8)?.try_into().ok()?).payload(transport.get(8..)?)
+        }
+        _ => return None,
+    };
+    Some(back.build())
+}
