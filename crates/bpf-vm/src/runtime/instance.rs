@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bpf_object::ProgramKind;
 
-use super::{Runtime, RuntimeError};
+use super::{Runtime, RuntimeError, load};
 use crate::map::Map;
 use crate::program::Program;
 use crate::world::Environment;
@@ -34,13 +34,22 @@ impl Instance {
     pub fn program(&self, name: &str) -> Result<ProgramHandle, RuntimeError> {
         let bound = self.programs.get(name);
         let bound = bound.ok_or_else(|| RuntimeError::NoProgram(name.to_owned()))?.clone()?;
-        Ok(ProgramHandle {
+        Ok(self.handle(name, bound))
+    }
+
+    /// A program that isn't of the object but was made for its maps.
+    pub fn bind(&self, program: &bpf_object::Program) -> Result<ProgramHandle, RuntimeError> {
+        Ok(self.handle(&program.name, load::bind(&self.runtime, &self.maps, program)?))
+    }
+
+    fn handle(&self, name: &str, bound: Bound) -> ProgramHandle {
+        ProgramHandle {
             runtime: self.runtime.clone(),
             name: name.to_owned(),
             program: bound.program,
             kind: bound.kind,
             environment: Environment::default(),
-        })
+        }
     }
 
     /// The object's maps.

@@ -150,25 +150,35 @@ impl<'a> Loader<'a> {
             program: name.to_owned(),
             source: Arc::new(source),
         })?;
-        let binding = Binding { shared: &self.runtime.inner.shared, maps };
-        let refused = |source| match source {
-            LoadError::UnknownHelper { id, .. } => {
-                let helper = match bpf_interface_name(id) {
-                    Some(name) => format!("helper {id} ({name})"),
-                    None => format!("helper {id}"),
-                };
-                RuntimeError::Helper { program: name.to_owned(), helper }
-            }
-            source => RuntimeError::Load { program: name.to_owned(), source },
-        };
-        let mut program = Program::load_placed(&linked.instructions, &binding).map_err(refused)?;
-        if self.runtime.inner.engine == Engine::Jit {
-            program = program.compile(CompileOptions::default()).map_err(|source| {
-                RuntimeError::Compile { program: name.to_owned(), source: Arc::new(source) }
-            })?;
-        }
-        Ok(Bound { program: Arc::new(program), kind: linked.kind })
+        bind(self.runtime, maps, &linked)
     }
+}
+
+/// Binds a linked program to maps.
+pub(super) fn bind(
+    runtime: &Runtime,
+    maps: &[Option<Arc<Map>>],
+    linked: &bpf_object::Program,
+) -> Result<Bound, RuntimeError> {
+    let program = &linked.name;
+    let binding = Binding { shared: &runtime.inner.shared, maps };
+    let refused = |source| match source {
+        LoadError::UnknownHelper { id, .. } => {
+            let helper = match bpf_interface_name(id) {
+                Some(name) => format!("helper {id} ({name})"),
+                None => format!("helper {id}"),
+            };
+            RuntimeError::Helper { program: program.clone(), helper }
+        }
+        source => RuntimeError::Load { program: program.clone(), source },
+    };
+    let mut loaded = Program::load_placed(&linked.instructions, &binding).map_err(refused)?;
+    if runtime.inner.engine == Engine::Jit {
+        loaded = loaded.compile(CompileOptions::default()).map_err(|source| {
+            RuntimeError::Compile { program: program.clone(), source: Arc::new(source) }
+        })?;
+    }
+    Ok(Bound { program: Arc::new(loaded), kind: linked.kind.clone() })
 }
 
 fn bpf_interface_name(id: i32) -> Option<&'static str> {
