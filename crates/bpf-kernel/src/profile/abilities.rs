@@ -59,7 +59,8 @@ fn has(ability: Y, kernel: &Btf, forms: &[Form]) -> bool {
         Y::TailCallsInLocalCalls => {
             let Some(map) = map(MapType::PROGRAM_ARRAY, 4) else { return false };
             let fd = sys::raw(map.as_fd()) as i32;
-            accepts(&[
+            // Linux 5.10 wants types with it.
+            let program = [
                 slot(0x85, 0x10, 0, 2),
                 ZERO,
                 EXIT,
@@ -69,7 +70,8 @@ fn has(ability: Y, kernel: &Btf, forms: &[Form]) -> bool {
                 slot(0x85, 0, 0, 12),
                 ZERO,
                 EXIT,
-            ])
+            ];
+            says(&program, &["without BTF"])
         }
         // r0 = fetch_add((u64 *)(r10 - 8), r0)
         Y::Atomics => accepts(&[CLEAR, ZERO, slot(0xdb, 0x0a, -8, 1), ZERO, EXIT]),

@@ -102,6 +102,8 @@ fn candidates(kernel: &Btf) -> Vec<(P, A, u32, u32)> {
         (P::TRACING, A::TRACE_ITER, 0, "bpf_iter_tcp"),
         (P::LSM, A::LSM_MAC, 0, "bpf_lsm_file_open"),
         (P::LSM, A::LSM_MAC, SLEEPABLE, "bpf_lsm_file_open"),
+        // The only one that may sleep in Linux 5.10.
+        (P::LSM, A::LSM_MAC, SLEEPABLE, "bpf_lsm_bprm_committed_creds"),
         (P::LSM, A::LSM_CGROUP, 0, "bpf_lsm_socket_post_create"),
     ] {
         let is_function = |kind: &Kind| matches!(kind, Kind::Function { .. });
