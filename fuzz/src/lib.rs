@@ -44,14 +44,31 @@ pub const TARGETS: &[(&str, &str)] = &[
 
 /// `files` are objects to damage, in addition to what the crate makes itself. The kernel is asked
 /// about one program in `kernel`, if that isn't 0.
-pub fn target(name: &str, files: &[Vec<u8>], kernel: usize) -> Option<Box<dyn Target>> {
-    Some(match name {
+pub fn target(
+    name: &str,
+    files: &[Vec<u8>],
+    kernel: usize,
+) -> Result<Box<dyn Target>, TargetError> {
+    Ok(match name {
         "instructions" => Box::new(Instructions),
         "objects" => Box::new(Objects::new(files)),
-        "programs" => Box::new(Programs::new(kernel)),
+        "programs" => Box::new(Programs::new(kernel)?),
         "types" => Box::new(Types::new(files)),
-        _ => return None,
+        _ => return Err(TargetError::Unknown(name.to_owned())),
     })
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    #[error("there is no target `{0}`; there are {names}", names = names())]
+    Unknown(String),
+    #[error(transparent)]
+    Runtime(#[from] bpf_vm::RuntimeError),
+}
+
+fn names() -> String {
+    let names: Vec<_> = TARGETS.iter().map(|(name, _)| *name).collect();
+    names.join(", ")
 }
 
 /// How long to go on.
@@ -127,7 +144,7 @@ mod tests {
     #[test]
     fn every_target_that_is_told_of_is_there() {
         for (name, _) in TARGETS {
-            assert!(target(name, &[], 0).is_some(), "{name}");
+            assert!(target(name, &[], 0).is_ok(), "{name}");
         }
     }
 

@@ -33,13 +33,8 @@ fn run(arguments: &[String]) -> Result<bool, String> {
     let read = |path: &String| fs::read(path).map_err(|error| format!("{path}: {error}"));
     let files = paths.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let mut found = fuzz::target(target, &files, number(kernel)? as usize)
-        .ok_or_else(|| format!("no target `{target}`; there are {}", names()))?;
+        .map_err(|error| error.to_string())?;
     let report = fuzz::run(found.as_mut(), limits);
     println!("{target}: {report}");
     Ok(report.finds.is_empty())
-}
-
-fn names() -> String {
-    let names: Vec<_> = fuzz::TARGETS.iter().map(|(name, _)| *name).collect();
-    names.join(", ")
 }

@@ -4,34 +4,69 @@ use std::fmt::Write as _;
 
 use bpf_isa::place;
 use bpf_isa::text::{Syntax, disassemble};
-use bpf_object::Object;
+use bpf_object::{Object, Program};
 use bpf_verifier::{Request, Verdict};
+use bpf_vm::{Engine, RuntimeError};
 
 use crate::{Random, Target};
 
+mod engines;
 mod generate;
 mod kernel;
 mod world;
 
+use engines::{Ours, Traces};
 use generate::{Generated, generate};
+use kernel::Answer;
 
-/// What is accepted could be run by the kernel, with the same result.
+/// What is accepted runs without a fault, with one result in the interpreter, the compiler and the
+/// kernel.
 #[derive(Debug)]
 pub struct Programs {
     object: Object,
+    engines: Vec<(&'static str, Ours)>,
     /// The kernel is asked about one program in so many; 0 for none.
     kernel: usize,
 }
 
 impl Programs {
-    pub fn new(kernel: usize) -> Self {
-        Self { object: world::object(), kernel }
+    pub fn new(kernel: usize) -> Result<Self, RuntimeError> {
+        let object = world::object();
+        let mut engines = vec![("interpreter", Ours::new(Engine::Interpreter, &object)?)];
+        match Ours::new(Engine::Jit, &object) {
+            Ok(jit) => engines.push(("JIT", jit)),
+            // Elsewhere there is one engine less to compare.
+            Err(RuntimeError::Compile { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Self { object, engines, kernel })
+    }
+
+    /// Runs an accepted program everywhere. What it returned.
+    fn run(&mut self, program: &Program, guarded: bool) -> Result<Traces, String> {
+        let mut first: Option<(&str, Traces)> = None;
+        for (name, engine) in &mut self.engines {
+            let traces = engine
+                .run(program, guarded)
+                .map_err(|fault| format!("accepted, but in the {name}: {fault}"))?;
+            match &first {
+                Some((other, expected)) if *expected != traces => {
+                    let what = difference(expected, &traces);
+                    return Err(format!("{other} and {name} differ in {what}"));
+                }
+                Some(_) => {}
+                None => first = Some((*name, traces)),
+            }
+        }
+        first.map(|(_, traces)| traces).ok_or_else(|| "there is no engine".to_owned())
     }
 }
 
 impl Target for Programs {
     fn attempt(&mut self, random: &mut Random) -> Result<&'static str, String> {
         let asks_kernel = self.kernel > 0 && random.one_in(self.kernel);
+        // What the kernel gives has room behind the packet.
+        let guarded = !asks_kernel && random.one_in(2);
         let generated = generate(random);
         let program = world::linked(&generated);
         let request = Request::of_kind(&program, world::kind()).object(&self.object);
@@ -40,16 +75,51 @@ impl Target for Programs {
             true => Some(kernel::ask(&self.object, &program).map_err(|error| error.to_string())?),
             false => None,
         };
-        let fail = |what: &str| Err(format!("{what}\n{}", listing(&generated)));
-        match (verdict, kernel) {
-            (Verdict::NotModelled(_), _) => Ok("not modelled"),
-            (Verdict::Refused(_), Some(kernel::Answer::Returned(_))) => Ok("refused by us alone"),
-            (Verdict::Refused(_), _) => Ok("refused"),
-            (Verdict::Accepted(_), Some(kernel::Answer::Refused(reason))) => {
-                fail(&format!("accepted, but the kernel refuses: {reason}"))
+        let fail = |what: String| Err(format!("{what}\n{}", listing(&generated)));
+        match verdict {
+            Verdict::NotModelled(_) => return Ok("not modelled"),
+            Verdict::Refused(refusal) => {
+                return match kernel {
+                    Some(Answer::Returned(_)) => fail(format!(
+                        "refused, but the kernel accepts: {} at {:?}",
+                        refusal.message, refusal.slot
+                    )),
+                    Some(Answer::Refused(_)) => Ok("refused by both"),
+                    None => Ok("refused"),
+                };
             }
-            (Verdict::Accepted(_), _) => Ok("accepted"),
+            Verdict::Accepted(_) => {}
         }
+        if let Some(Answer::Refused(reason)) = kernel {
+            return fail(format!("accepted, but the kernel refuses: {reason}"));
+        }
+        let traces = match self.run(&program, guarded) {
+            Ok(traces) => traces,
+            // Two runs see different addresses.
+            Err(what) if generated.depends_on_addresses && what.contains("differ") => {
+                return Ok("of addresses");
+            }
+            Err(what) => return fail(what),
+        };
+        match kernel {
+            Some(Answer::Returned(value))
+                if value != traces.value as u32 && !generated.depends_on_addresses =>
+            {
+                fail(format!("the kernel returns {value:#x}, we return {:#x}", traces.value))
+            }
+            Some(_) => Ok("run as in the kernel"),
+            None => Ok("run"),
+        }
+    }
+}
+
+fn difference(one: &Traces, other: &Traces) -> String {
+    if one.value != other.value {
+        format!("the result: {:#x} and {:#x}", one.value, other.value)
+    } else if one.packet != other.packet {
+        "the packet".to_owned()
+    } else {
+        "the maps".to_owned()
     }
 }
 
@@ -71,6 +141,7 @@ mod tests {
 
     #[test]
     fn a_short_run() {
-        holds(&mut Programs::new(0), 2_000);
+        let report = holds(&mut Programs::new(0).expect("there is memory"), 1_000);
+        assert!(report.sorts["run"] > 700, "{report}");
     }
 }

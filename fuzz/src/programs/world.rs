@@ -15,7 +15,7 @@ pub const ARRAY: usize = 0;
 pub const HASH: usize = 1;
 /// Bytes of the values of both.
 pub const VALUE_SIZE: u32 = 64;
-const ENTRIES: u32 = 4;
+pub const ENTRIES: u32 = 4;
 /// Bytes of the packet. Test runs of the kernel want an Ethernet header.
 pub const PACKET: usize = 64;
 
