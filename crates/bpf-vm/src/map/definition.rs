@@ -118,6 +118,8 @@ impl MapDefinition {
         // Read-only or write-only for programs, not both.
         let both = flag::RDONLY_PROG | flag::WRONLY_PROG;
         let access = must(flags & both != both);
+        // The same for the host, of all kinds (bpf_get_file_flag).
+        must(flags & (flag::RDONLY | flag::WRONLY) != flag::RDONLY | flag::WRONLY)?;
         if self.extra != 0 {
             must(matches!(self.kind, MapType::BLOOM_FILTER | MapType::ARENA))?;
         }

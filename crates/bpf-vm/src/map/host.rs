@@ -334,6 +334,9 @@ impl Map {
         if self.definition.timer.is_some() {
             return Err(Errno::ENOTSUPP);
         }
+        // A frozen map is one that can't be written (map_get_sys_perms), before it is one that is
+        // frozen.
+        self.writable()?;
         if self.frozen.swap(true, Release) { Err(Errno::EBUSY) } else { Ok(()) }
     }
 
