@@ -79,6 +79,20 @@ impl Program {
         Ok(self)
     }
 
+    /// Compiles the program without checks.
+    ///
+    /// # Safety
+    ///
+    /// A verifier has accepted exactly these instructions, for the helpers and addresses that they
+    /// were bound to, and the program is run only on contexts of the type that was verified.
+    pub unsafe fn compile_unchecked(
+        mut self,
+        options: CompileOptions,
+    ) -> Result<Self, CompileError> {
+        self.code = Some(jit::compile(&self, Mode::Verified, options)?);
+        Ok(self)
+    }
+
     /// The machine code, if the program was compiled.
     pub fn machine_code(&self) -> Option<&[u8]> {
         self.code.as_ref().map(Code::bytes)

@@ -55,12 +55,13 @@ pub(crate) fn run_from(
         depth: 0,
         native: Native::default(),
         stop: None,
-        memory: std::mem::take(&mut input.memory),
-        state: input.state.take(),
+        memory: shortened(&mut input.memory),
+        state: match &mut input.state {
+            Some(state) => Some(&mut **state),
+            None => None,
+        },
     };
     let result = program.execute(&mut run, entry, input.arguments);
-    input.memory = run.memory;
-    input.state = run.state;
     match result {
         Ok(result) | Err(Stop::Exit(result)) => Ok(result),
         Err(Stop::Fault(fault)) => Err(fault),
@@ -68,6 +69,14 @@ pub(crate) fn run_from(
         Err(Stop::Failed(reason)) => Err(Fault { slot: 0, reason }),
         Err(Stop::TailCall(_)) => unreachable!("engines make tail calls themselves"),
     }
+}
+
+/// The memory as if it had been lent for the run only.
+fn shortened<'r>(memory: &'r mut Memory<'_>) -> &'r mut Memory<'r> {
+    // SAFETY: the lifetime says how long what was lent lives, at least; a shorter one is true as
+    // well. Nothing is put there that lives less long than `memory` did: what helpers add are
+    // regions, for which they vouch (`Memory::add`), never borrows.
+    unsafe { &mut *ptr::from_mut(memory).cast::<Memory<'r>>() }
 }
 
 /// What a run has used up, and what it may use.
@@ -85,7 +94,7 @@ pub(crate) struct Run<'m> {
     pub stack_end: u64,
     /// The current frame, counted from 0.
     pub depth: usize,
-    pub memory: Memory<'m>,
+    pub memory: &'m mut Memory<'m>,
     state: Option<&'m mut dyn Any>,
 }
 
@@ -324,6 +333,23 @@ impl<'m> Call<'_, 'm> {
         Ok(())
     }
 
+    /// So many bytes of the program's memory.
+    #[inline]
+    pub(crate) fn read_array<const LENGTH: usize>(
+        &self,
+        address: u64,
+    ) -> Result<[u8; LENGTH], Stop> {
+        // Most lie in the current frame.
+        let end = self.run.frame_end();
+        let frame = Region { start: end - FRAME as u64, length: FRAME as u64, writable: true };
+        if !frame.holds(address, LENGTH as u64) {
+            self.run.check(address, LENGTH as u64, false)?;
+        }
+        let start = ptr::with_exposed_provenance::<[u8; LENGTH]>(address as usize);
+        // SAFETY: checked to be readable.
+        Ok(unsafe { start.read_unaligned() })
+    }
+
     /// Whether the program may access these bytes.
     pub(crate) fn check(&self, address: u64, length: u64, write: bool) -> Result<(), Stop> {
         Ok(self.run.check(address, length, write)?)
@@ -338,7 +364,7 @@ impl<'m> Call<'_, 'm> {
 
     /// What is lent to the run. A helper may add to it, and it may take back what it has added.
     pub(crate) fn memory(&mut self) -> &mut Memory<'m> {
-        &mut self.run.memory
+        self.run.memory
     }
 
     /// What [`Input::state`] holds, if it is a `T`.

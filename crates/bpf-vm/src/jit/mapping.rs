@@ -1,6 +1,13 @@
-//! Memory that is first written, then executed, and never both at a time.
+//! Memory that is first written, then executed, and never both.
+//!
+//! Code is written to a file without a name, which is then mapped to be read and executed: so the
+//! mapping can't be written at any time, and no other processor has to forget what it knew of its
+//! pages, as it would if their protection were changed (that costs more than the compilation).
+//! Systems that forbid such files get pages whose protection is changed.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, FromRawFd as _};
 use std::ptr::{self, NonNull};
 
 /// Machine code.
@@ -15,26 +22,48 @@ unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
 
+const EXECUTABLE: i32 = libc::PROT_READ | libc::PROT_EXEC;
+
 impl Mapping {
     pub fn new(code: &[u8]) -> io::Result<Self> {
-        let length = code.len().max(1);
-        let (protection, flags) =
-            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        Self::of_file(code).or_else(|_| Self::of_pages(code))
+    }
+
+    fn of_file(code: &[u8]) -> io::Result<Self> {
+        // SAFETY: the name is a string that ends with a zero byte.
+        let fd = unsafe { libc::memfd_create(c"program".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made it for us.
+        let mut file = unsafe { File::from_raw_fd(fd) };
+        file.write_all(code)?;
+        Self::map(code.len(), EXECUTABLE, libc::MAP_PRIVATE, file.as_raw_fd())
+    }
+
+    fn of_pages(code: &[u8]) -> io::Result<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let mapping = Self::map(code.len(), protection, flags, -1)?;
+        // SAFETY: the mapping is as long, writable and nobody else's.
+        unsafe { mapping.start.copy_from_nonoverlapping(NonNull::from(code).cast(), code.len()) };
+        // SAFETY: the mapping is ours, and nothing in it is borrowed.
+        let result =
+            unsafe { libc::mprotect(mapping.start.as_ptr().cast(), mapping.length, EXECUTABLE) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(mapping)
+    }
+
+    fn map(length: usize, protection: i32, flags: i32, fd: i32) -> io::Result<Self> {
         // SAFETY: a new mapping, wherever the kernel likes.
-        let start = unsafe { libc::mmap(ptr::null_mut(), length, protection, flags, -1, 0) };
+        let start = unsafe { libc::mmap(ptr::null_mut(), length, protection, flags, fd, 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast::<u8>()).ok_or_else(io::Error::last_os_error)?;
-        let mapping = Self { start, length };
-        // SAFETY: the mapping is at least as long, writable and nobody else's.
-        unsafe { start.copy_from_nonoverlapping(NonNull::from(code).cast(), code.len()) };
-        let protection = libc::PROT_READ | libc::PROT_EXEC;
-        // SAFETY: the mapping is ours, and nothing in it is borrowed.
-        if unsafe { libc::mprotect(start.as_ptr().cast(), length, protection) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(mapping)
+        Ok(Self { start, length })
     }
 
     pub fn address(&self) -> u64 {
@@ -42,7 +71,7 @@ impl Mapping {
     }
 
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: readable, initialised (new mappings are zero), and not written any more.
+        // SAFETY: readable, written when it was made, and not written any more.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 }
@@ -52,5 +81,22 @@ impl Drop for Mapping {
         // SAFETY: the mapping is ours; code in it runs only while it is borrowed. There is nothing
         // to do about a failure: the memory stays mapped.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_hold_what_was_written_and_cannot_be_written() {
+        for make in [Mapping::of_file, Mapping::of_pages] {
+            let mapping = make(&[0xc3; 100]).expect("memory");
+            assert_eq!(mapping.bytes(), [0xc3; 100]);
+            let maps = std::fs::read_to_string("/proc/self/maps").expect("proc");
+            let start = format!("{:x}-", mapping.address());
+            let line = maps.lines().find(|line| line.starts_with(&start)).expect("mapped");
+            assert!(line.contains(" r-xp "), "{line}");
+        }
     }
 }
