@@ -60,7 +60,27 @@ impl Engine<'_> {
         frame.registers[..6].fill(Register::UNINITIALISED);
     }
 
-    /// At an exit, a tail call or the like, nothing may be held.
+    /// At the exit of a function nothing may be held that it has acquired as a callback; at the
+    /// program's nothing at all.
+    pub fn check_exit(&self) -> Check {
+        let state = &self.state;
+        if state.current() == 0 {
+            if state.lock.is_some() {
+                return refuse(Rule::SpinLock, "bpf_spin_unlock is missing");
+            }
+            if state.rcu {
+                return refuse(Rule::RcuLock, "bpf_rcu_read_unlock is missing");
+            }
+            if state.preempt > 0 {
+                let verb = if state.preempt == 1 { " is" } else { "(s) are" };
+                let text = format!("{} bpf_preempt_enable{verb} missing", state.preempt);
+                return refuse(Rule::RcuLock, text);
+            }
+        }
+        self.check_references(state, true)
+    }
+
+    /// At a tail call or the like, nothing may be held.
     pub fn check_nothing_held(&self, what: &str) -> Check {
         let state = &self.state;
         if state.lock.is_some() {
@@ -69,8 +89,8 @@ impl Engine<'_> {
                 format!("{what} cannot be used inside bpf_spin_lock-ed region"),
             );
         }
-        self.check_references(state, what == "BPF_EXIT instruction")?;
-        if state.rcu && !self.in_rcu_context() {
+        self.check_references(state, false)?;
+        if state.rcu {
             return refuse(
                 Rule::RcuLock,
                 format!("{what} cannot be used inside bpf_rcu_read_lock-ed region"),
@@ -83,10 +103,6 @@ impl Engine<'_> {
             );
         }
         Ok(())
-    }
-
-    fn in_rcu_context(&self) -> bool {
-        false
     }
 
     fn check_references(&self, state: &State, exits: bool) -> Check {

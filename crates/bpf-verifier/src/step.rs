@@ -32,7 +32,7 @@ impl Engine<'_> {
             }
             Instruction::LoadWide { dst, value } => self.load_wide(dst.number(), value)?,
             Instruction::LoadPacket { index, .. } => {
-                self.load_packet(index.map(R::number))?;
+                return self.load_packet(index.map(R::number));
             }
             Instruction::Load { access, dst, base, offset } => {
                 let signed = matches!(access, bpf_isa::Access::Signed(_));
@@ -106,7 +106,7 @@ impl Engine<'_> {
     }
 
     /// The instructions of the first BPF: they call a helper and end the program if it fails.
-    fn load_packet(&mut self, index: Option<u8>) -> Check {
+    fn load_packet(&mut self, index: Option<u8>) -> Check<Next> {
         use bpf_object::ProgramType as P;
         let program = self.caller.program;
         if !matches!(program, P::SOCKET_FILTER | P::CLASSIFIER | P::ACTION) {
@@ -133,8 +133,18 @@ impl Engine<'_> {
                 "LD_ABS is only allowed in functions that return 'int'.",
             );
         }
+        if self.state.frames.iter().skip(1).any(|frame| frame.in_callback()) {
+            return refuse(Rule::Encoding, "cannot use BPF_LD_[ABS|IND] within callback");
+        }
         self.clobber_caller_saved();
-        self.write(0, Register::UNKNOWN)
+        self.write(0, Register::UNKNOWN)?;
+        if self.state.current() == 0 {
+            return Ok(Next::Through);
+        }
+        // Where the bytes aren't there, the function returns zero.
+        self.push(self.slot + 1)?;
+        self.write(0, Register::exactly(0))?;
+        self.leave()
     }
 
     fn is_in_local_function_without_number(&self) -> bool {

@@ -20,7 +20,7 @@ fn updates_socket_map(caller: &Caller<'_>, map: M, helper: u32) -> bool {
     }
     // map_update_elem, map_delete_elem
     match (helper, caller.program) {
-        (2, P::TRACING) => caller.attach == AttachType::TRACE_ITER,
+        (2 | 3, P::TRACING) => caller.attach == AttachType::TRACE_ITER,
         (3, P::SOCK_OPS) => true,
         (
             2 | 3,

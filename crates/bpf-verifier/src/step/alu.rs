@@ -217,11 +217,12 @@ impl Engine<'_> {
             Extension::WordTo64 => (4, false),
         };
         if value.is_pointer() {
-            if !self.privileged() || !low {
+            if !self.privileged() {
                 let what = if low { "partial copy" } else { "sign-extension part" };
                 return refuse(Rule::Leak, format!("R{src} {what} of pointer"));
             }
-            return self.write(dst, Register::scalar(Scalar::of_bytes(4)));
+            let number = if low { Scalar::of_bytes(4) } else { Scalar::UNKNOWN };
+            return self.write(dst, Register::scalar(number));
         }
         let unchanged = value.number.u64.max < 1 << (8 * bytes - 1);
         if unchanged {

@@ -10,7 +10,7 @@ use crate::stop::{Check, refuse, unmodelled};
 
 impl Engine<'_> {
     pub(super) fn exit(&mut self) -> Check<Next> {
-        self.check_nothing_held("BPF_EXIT instruction")?;
+        self.check_exit()?;
         if self.state.current() > 0 {
             return self.leave();
         }
@@ -19,7 +19,7 @@ impl Engine<'_> {
     }
 
     /// Back to the caller of a local function.
-    fn leave(&mut self) -> Check<Next> {
+    pub(super) fn leave(&mut self) -> Check<Next> {
         let frame = self.state.frame();
         let result = frame.registers[0];
         if result.kind == Kind::Stack {
