@@ -9,10 +9,12 @@
 //! values that the program has put there. [`Mode::Verified`] leaves all of that out, since a
 //! verifier has proved it for exactly these instructions.
 
+mod dead;
 mod flow;
 mod ir;
 mod mapping;
 pub(crate) mod native;
+mod values;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod x86;
 
@@ -84,9 +86,11 @@ fn compile_with(
     options: CompileOptions,
     plain: bool,
 ) -> Result<Code, CompileError> {
-    let code = ir::lower(program);
+    let mut code = ir::lower(program);
     let flow = Flow::new(program, &code);
-    let liveness = Liveness::new(&flow, &code, mode);
+    values::improve(&mut code, &flow, mode);
+    let mut liveness = Liveness::new(&flow, &code, mode);
+    dead::remove(&mut code, &flow, &mut liveness, mode);
     let emitted = emit(&code, &flow, &liveness, mode, options, plain)?;
     let Emitted { bytes, enter, enter_function, functions, uses_frame } = emitted;
     Ok(Code { mapping: Mapping::new(&bytes)?, enter, enter_function, functions, uses_frame })
