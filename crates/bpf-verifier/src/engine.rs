@@ -87,6 +87,10 @@ pub(crate) struct Engine<'a> {
     /// Global functions that were called and are to be verified, in the order of calls.
     pub called: Vec<bool>,
     pub log: Vec<String>,
+    /// By slot: how the kernel would mask what is added there, for programs without privilege.
+    pub masks: Vec<Option<crate::step::Mask>>,
+    /// Unknown numbers were added to pointers: states with other bounds aren't the same then.
+    pub masks_unknowns: bool,
 }
 
 impl<'a> Engine<'a> {

@@ -5,12 +5,19 @@ use bpf_interface::helper;
 use bpf_interface::kfunc::{self, Flags as Traits};
 use bpf_interface::prototype::What;
 use bpf_isa::Callee;
-use bpf_object::btf::TypeId;
+use bpf_object::btf::{Kind as TypeKind, TypeId};
 
 use crate::code::Calls;
 use crate::engine::{Engine, Next};
+use crate::register::{Flags, Register};
 use crate::request::Request;
-use crate::stop::{Check, unmodelled};
+use crate::rule::Rule;
+use crate::signature;
+use crate::stop::{Check, refuse, unmodelled};
+
+mod arguments;
+mod graph;
+mod result;
 
 /// What calls do, as far as the tables say.
 pub(crate) struct KernelCalls<'a> {
@@ -118,8 +125,159 @@ impl<'a> Engine<'a> {
     }
 
     pub(crate) fn call_kernel(&mut self, btf_id: i32, module: i16) -> Check<Next> {
-        let name = self.kfunc_name(self.slot, btf_id).unwrap_or("?").to_owned();
-        let _ = module;
-        unmodelled(format!("the kernel function {name}"))
+        let Some(name) = self.kfunc_name(self.slot, btf_id) else {
+            return unmodelled(format!("the kernel function of type {btf_id}, which has no name"));
+        };
+        let traits = match kfunc::for_program(&self.caller, name) {
+            Ok(traits) => traits,
+            Err(kfunc::Denied::Program) => {
+                return refuse(
+                    Rule::UnknownFunction,
+                    format!("calling kernel function {name} is not allowed"),
+                );
+            }
+            Err(kfunc::Denied::Unknown) => {
+                return unmodelled(format!("the kernel function {name}"));
+            }
+        };
+        if module != 0 {
+            return unmodelled(format!("the kernel function {name} of a module"));
+        }
+        let Some(kernel) = self.kernel else {
+            return unmodelled(format!("the kernel function {name}, without the kernel's types"));
+        };
+        // The object's number may be of another kernel; the name counts.
+        let id = kernel.find(name, |kind| matches!(kind, TypeKind::Function { .. }));
+        let Some((returns, parameters)) = id.and_then(|id| signature::prototype(kernel, id)) else {
+            return unmodelled(format!(
+                "the kernel function {name}, which the kernel's types don't have"
+            ));
+        };
+        if traits.may_sleep() && !self.state.sleepable {
+            return refuse(
+                Rule::Sleeping,
+                format!("program must be sleepable to call sleepable kfunc {name}"),
+            );
+        }
+        let mut call = Call::new(name, traits, returns);
+        self.check_kfunc_arguments(kernel, &mut call, parameters)?;
+        let arguments: [Register; 5] = std::array::from_fn(|index| *self.register(index as u8 + 1));
+        self.enter_kfunc_callback(&call, &arguments)?;
+        self.switch_sections(&call)?;
+        if let Some(number) = call.released {
+            let reference = self.register(number).reference;
+            self.release(reference)?;
+        }
+        self.hand_over_node(&call, &arguments)?;
+        if name == "bpf_throw" {
+            return unmodelled("exceptions");
+        }
+        self.clobber_caller_saved();
+        let result = self.kfunc_result(kernel, &mut call)?;
+        self.state.frame_mut().registers[0] = result;
+        if name == "bpf_xdp_pull_data" || name == "bpf_dynptr_write" {
+            self.forget_packet_pointers();
+        }
+        if traits.advances_iterator() {
+            return self.advance_iterator(&call);
+        }
+        Ok(Next::Through)
+    }
+
+    /// Sections that are protected by RCU or without preemption begin and end.
+    fn switch_sections(&mut self, call: &Call<'_>) -> Check {
+        let name = call.name;
+        let breach = |message: String| refuse(Rule::RcuLock, message);
+        let (lock, unlock) = (name == "bpf_rcu_read_lock", name == "bpf_rcu_read_unlock");
+        match (self.state.rcu, lock, unlock) {
+            (true, true, _) => {
+                return breach(format!("nested rcu read lock (kernel function {name})"));
+            }
+            (true, _, true) => {
+                // What it protected may be gone now.
+                self.state.each(
+                    |register| register.flags.has(Flags::RCU),
+                    |register| {
+                        let flags = register.flags.without(Flags::RCU).without(Flags::NULLABLE);
+                        register.flags = flags.with(Flags::UNTRUSTED);
+                    },
+                );
+                self.taint_protected_iterators();
+                self.state.rcu = false;
+            }
+            (true, ..) if call.traits.may_sleep() => {
+                return refuse(
+                    Rule::Sleeping,
+                    format!("kernel func {name} is sleepable within rcu_read_lock region"),
+                );
+            }
+            (false, true, _) => self.state.rcu = true,
+            (false, _, true) => {
+                return breach(format!("unmatched rcu read unlock (kernel function {name})"));
+            }
+            _ => {}
+        }
+        match (self.state.preempt, name) {
+            (_, "bpf_preempt_disable") => self.state.preempt += 1,
+            (0, "bpf_preempt_enable") => {
+                return breach(format!(
+                    "unmatched attempt to enable preemption (kernel function {name})"
+                ));
+            }
+            (_, "bpf_preempt_enable") => self.state.preempt -= 1,
+            (1.., _) if call.traits.may_sleep() => {
+                return refuse(
+                    Rule::Sleeping,
+                    format!("kernel func {name} is sleepable within non-preemptible region"),
+                );
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A call, with what its arguments have shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<'a> {
+    pub name: &'a str,
+    pub traits: Traits,
+    pub returns: TypeId,
+    /// A number that is known when the program is loaded.
+    pub constant: Option<u64>,
+    /// The size of the memory that it returns, and whether it may only be read.
+    pub returned_size: Option<(u32, bool)>,
+    pub reference: u32,
+    pub released: Option<u8>,
+    pub function: Option<usize>,
+    pub map: Option<(u32, u32)>,
+    pub dynptr: Option<Register>,
+    /// The allocated object that an argument points to.
+    pub object: Option<TypeId>,
+    pub object_owned: bool,
+    /// The frame and slot of the iterator.
+    pub iterator: Option<(usize, usize)>,
+    /// What the list or tree holds: its nodes' structure, and where in it the node is.
+    pub root: Option<(TypeId, u32)>,
+}
+
+impl<'a> Call<'a> {
+    fn new(name: &'a str, traits: Traits, returns: TypeId) -> Self {
+        Self {
+            name,
+            traits,
+            returns,
+            constant: None,
+            returned_size: None,
+            reference: 0,
+            released: None,
+            function: None,
+            map: None,
+            dynptr: None,
+            object: None,
+            object_owned: false,
+            iterator: None,
+            root: None,
+        }
     }
 }

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use crate::engine::Engine;
 use crate::register::Register;
 use crate::scalar::Scalar;
-use crate::stack::Byte;
 use crate::state::{CheckpointId, State};
 
 impl Engine<'_> {
@@ -102,20 +101,6 @@ impl Engine<'_> {
 
     pub fn is_iterator_step(&self, slot: usize) -> bool {
         self.code.points[slot].advances_iterator
-    }
-
-    /// The iterator that r1 points to was active the last time: the loop goes on.
-    pub fn iterator_goes_on(&self, old: &State) -> bool {
-        let register = &old.frame().registers[1];
-        let Some(offset) = register.exact_offset().and_then(|at| i32::try_from(at).ok()) else {
-            return false;
-        };
-        if offset >= 0 {
-            return false;
-        }
-        let Some(frame) = old.frames.get(usize::from(register.frame)) else { return false };
-        let slot = frame.slot(crate::stack::slot_of(offset));
-        slot.bytes[0] == Byte::Iterator && slot.register.size == crate::iterator::ACTIVE
     }
 }
 

@@ -139,7 +139,7 @@ impl Engine<'_> {
             };
             if !different_entry {
                 if self.is_iterator_step(slot) {
-                    if self.alike(checkpoint, Likeness::Within) && self.iterator_goes_on(old) {
+                    if self.alike(checkpoint, Likeness::Within) && self.iterator_goes_on(id) {
                         self.update_loop_entry(id);
                         return Ok(true);
                     }
@@ -411,7 +411,11 @@ impl Engine<'_> {
                 if (plus(old) != plus(new) && old.id != 0) || (plus(old) && old.off != new.off) {
                     return false;
                 }
-                pairs.check_scalar(old, new) && old.number.includes(&new.number)
+                let covered = match self.masks_unknowns {
+                    true => old.number == new.number,
+                    false => old.number.includes(&new.number),
+                };
+                pairs.check_scalar(old, new) && covered
             }
             Kind::MapKey
             | Kind::MapValue

@@ -15,7 +15,10 @@ mod exit;
 mod null;
 mod packet_range;
 pub(crate) mod pointer;
+mod sanitation;
 mod wide;
+
+pub(crate) use sanitation::Mask;
 
 impl Engine<'_> {
     pub fn step(&mut self, instruction: Instruction) -> Check<Next> {

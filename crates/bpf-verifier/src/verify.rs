@@ -60,6 +60,8 @@ pub fn verify_with_log(request: &Request<'_>) -> (Verdict, Vec<String>) {
         bounded: true,
         called: vec![false; functions],
         log: Vec::new(),
+        masks: vec![None; length],
+        masks_unknowns: false,
         code,
     };
     let outcome = engine.run();

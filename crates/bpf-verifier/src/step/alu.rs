@@ -2,6 +2,7 @@
 
 use bpf_isa::{AluOp, Extension, Source, Width};
 
+use super::pointer::Operands;
 use crate::engine::Engine;
 use crate::register::{Flags, Kind, Register};
 use crate::rule::Rule;
@@ -96,16 +97,33 @@ impl Engine<'_> {
                 }
                 (false, true) => {
                     self.mark_precise(dst)?;
-                    return self.move_pointer(op, width, dst, &other, &target, false);
+                    return self.move_pointer(
+                        op,
+                        width,
+                        dst,
+                        &other,
+                        &target,
+                        Operands::Swapped(src),
+                    );
                 }
                 (true, false) => {
                     self.mark_precise(src)?;
-                    return self.move_pointer(op, width, dst, &target, &other, true);
+                    return self.move_pointer(
+                        op,
+                        width,
+                        dst,
+                        &target,
+                        &other,
+                        Operands::InPlace(src),
+                    );
                 }
                 (false, false) => {}
             }
         } else if target.is_pointer() {
-            return self.move_pointer(op, width, dst, &target, &other, true);
+            return self.move_pointer(op, width, dst, &target, &other, Operands::Constant);
+        }
+        if matches!(src, Source::Register(_)) {
+            self.check_number_sanitation(op, dst)?;
         }
         self.fork_on_mask(op, width, dst, &other)?;
         let target = *self.register(dst);

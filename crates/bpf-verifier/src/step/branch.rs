@@ -50,7 +50,10 @@ impl Engine<'_> {
             {
                 self.mark_precise(right)?;
             }
-            return Ok(if outcome == Outcome::Always { Next::To(target) } else { Next::Through });
+            let always = outcome == Outcome::Always;
+            let other_way = if always { self.slot + 1 } else { target };
+            self.speculate_branch(other_way, left, right_number)?;
+            return Ok(if always { Next::To(target) } else { Next::Through });
         }
         // Which registers go with these is noted before the state splits.
         let mut linked = Linked::default();

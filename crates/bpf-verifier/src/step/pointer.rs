@@ -12,10 +12,19 @@ use crate::stop::{Check, refuse};
 /// Offsets stay below this (`BPF_MAX_VAR_OFF`).
 pub(crate) const MAX_OFFSET: i64 = 1 << 29;
 
-const PROHIBITED: &str = "pointer arithmetic with it prohibited for !root";
+/// Where pointer and number of an addition are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operands {
+    /// `pointer += number`, the number in this register.
+    InPlace(u8),
+    /// `number += pointer`, the pointer in this register.
+    Swapped(u8),
+    /// `pointer += constant`.
+    Constant,
+}
 
 impl Engine<'_> {
-    /// `dst = pointer op by`; `in_place` if the pointer is what `dst` holds.
+    /// `dst = pointer op by`.
     pub(super) fn move_pointer(
         &mut self,
         op: AluOp,
@@ -23,8 +32,9 @@ impl Engine<'_> {
         dst: u8,
         pointer: &Register,
         by: &Register,
-        in_place: bool,
+        operands: Operands,
     ) -> Check {
+        let in_place = !matches!(operands, Operands::Swapped(_));
         let step = by.number;
         if step.is_contradiction() {
             return self.write(dst, Register::UNKNOWN);
@@ -65,7 +75,7 @@ impl Engine<'_> {
         }
         self.check_sane_offset(by, pointer)?;
         self.check_sane_offset(pointer, pointer)?;
-        self.check_pointer_sanitation(op, dst, pointer, by, in_place)?;
+        let mask = self.begin_sanitation(op, dst, pointer, by, operands)?;
         let mut result = *pointer;
         match op {
             AluOp::Add => {
@@ -117,7 +127,8 @@ impl Engine<'_> {
         }
         self.check_sane_offset(&result, pointer)?;
         self.write(dst, result)?;
-        self.check_sanitised_bounds(dst, &result)
+        self.check_sanitised_bounds(dst, &result)?;
+        self.finish_sanitation(op, dst, &result, mask)
     }
 
     /// Whether it may be added to the pointer at all (`check_reg_sane_offset`).
@@ -152,65 +163,6 @@ impl Engine<'_> {
             return refuse(
                 Rule::UnboundedArithmetic,
                 format!("value {min} makes {name} pointer be out of bounds"),
-            );
-        }
-        Ok(())
-    }
-
-    /// Without privilege, the offset's sign must be known, since the kernel masks what a
-    /// mispredicting processor would add.
-    fn check_pointer_sanitation(
-        &mut self,
-        op: AluOp,
-        dst: u8,
-        pointer: &Register,
-        by: &Register,
-        in_place: bool,
-    ) -> Check {
-        if self.privileged() || !matches!(op, AluOp::Add | AluOp::Sub) {
-            return Ok(());
-        }
-        let step = by.number;
-        let mixed = (step.s64.min < 0) != (step.s64.max < 0);
-        if !step.is_exact() && mixed {
-            return refuse(
-                Rule::PointerArithmetic,
-                format!("R{dst} has unknown scalar with mixed signed bounds, {PROHIBITED}"),
-            );
-        }
-        if op == AluOp::Sub && !in_place {
-            return Ok(());
-        }
-        let leftwards = (op == AluOp::Add) == (step.s64.min < 0);
-        let offset = pointer.number.s64.max.saturating_add(pointer.off.into());
-        let limit = match pointer.kind {
-            Kind::Stack => {
-                if leftwards {
-                    512i64.saturating_add(offset)
-                } else {
-                    offset.saturating_neg()
-                }
-            }
-            Kind::MapValue => {
-                let size = self.maps.get(pointer.what as usize).map_or(0, |map| map.value_size);
-                let offset = pointer.number.s64.min.saturating_add(pointer.off.into());
-                if leftwards { offset } else { i64::from(size).saturating_sub(offset) }
-            }
-            _ => {
-                return refuse(
-                    Rule::PointerArithmetic,
-                    format!("R{dst} has pointer with unsupported alu operation, {PROHIBITED}"),
-                );
-            }
-        };
-        let limit_reached = match (op, leftwards) {
-            _ if !step.is_exact() => false,
-            _ => limit < 0,
-        };
-        if limit_reached {
-            return refuse(
-                Rule::PointerArithmetic,
-                format!("R{dst} tried to {} beyond pointer bounds, {PROHIBITED}", operation(op)),
             );
         }
         Ok(())
@@ -253,10 +205,6 @@ impl Engine<'_> {
             _ => Ok(()),
         }
     }
-}
-
-fn operation(op: AluOp) -> &'static str {
-    if op == AluOp::Add { "add" } else { "sub" }
 }
 
 fn fixed(offset: Option<i64>) -> Option<i32> {

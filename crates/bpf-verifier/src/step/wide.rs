@@ -34,8 +34,9 @@ impl Engine<'_> {
                 Register { what: function as u32, ..Register::pointer(Kind::Function) }
             }
             Wide::Variable(id) => self.kernel_variable(id)?,
-            Wide::MapByFd(_) | Wide::MapValueByFd { .. } => {
-                return unmodelled("maps named by file descriptors");
+            Wide::MapByFd(map) | Wide::MapValueByFd { map, .. } => {
+                // An object can't know numbers of open files.
+                return refuse(Rule::MapUse, format!("fd {map} is not pointing to valid bpf_map"));
             }
         };
         self.write(dst, register)
