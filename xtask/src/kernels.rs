@@ -9,6 +9,8 @@ pub mod debian;
 mod guest;
 mod initramfs;
 mod profile;
+mod types;
+mod verdicts;
 
 use std::env;
 use std::path::PathBuf;
@@ -37,11 +39,14 @@ pub enum Task {
         /// Some of 5.10, 6.1, 6.12, newest; all without
         kernels: Vec<String>,
     },
+    /// Compare what `skep prog verify --kernel` would say of objects with what the kernels say
+    Verdicts(verdicts::Options),
 }
 
 pub fn task(task: &Task) -> Result<()> {
     match task {
         Task::Profile { kernels } => profile::run(kernels),
+        Task::Verdicts(options) => verdicts::run(options),
     }
 }
 
@@ -84,7 +89,7 @@ pub fn run(only: &[String]) -> Result<()> {
     let mut failed = Vec::new();
     for Fetched { name, kernel, folder } in kernels {
         let initramfs = folder.join("initramfs");
-        initramfs::write(&initramfs, &program, &kernel.modules)?;
+        initramfs::write(&initramfs, &program, &kernel.modules, &[])?;
         println!("… {name:<12} {}", kernel.release);
         let started = Instant::now();
         let outcome = guest::run(&kernel.image, &initramfs, "check", TIME_LIMIT)?;

@@ -63,6 +63,12 @@ pub fn needs_of(program: &Program, object: &Object, reached: impl Fn(usize) -> b
             found.ability(ability, at);
         }
         match placed.instruction {
+            Instruction::JumpIf { offset, .. } if offset < 0 => {
+                found.ability(Ability::BoundedLoops, at);
+            }
+            Instruction::Jump { distance } if distance.slots() < 0 => {
+                found.ability(Ability::BoundedLoops, at);
+            }
             Instruction::Call { callee: Callee::Helper(helper) } => {
                 let helper = helper as u32;
                 if helper == TAIL_CALL {
@@ -177,12 +183,8 @@ fn map_of(value: Wide) -> Option<usize> {
 
 fn of_instruction(instruction: &Instruction) -> Option<Ability> {
     Some(match instruction {
-        Instruction::JumpIf { offset, .. } if *offset < 0 => Ability::BoundedLoops,
         Instruction::JumpIf { width: Width::W32, .. } => Ability::Jump32,
         Instruction::Jump { distance: Distance::Far(_) } => Ability::V4,
-        Instruction::Jump { distance: Distance::Near(offset) } if *offset < 0 => {
-            Ability::BoundedLoops
-        }
         Instruction::Atomic { op, .. } if *op != AtomicOp::Add => Ability::Atomics,
         Instruction::Alu { op: AluOp::SignedDiv | AluOp::SignedMod, .. }
         | Instruction::MoveSigned { .. }
@@ -230,3 +232,6 @@ impl Found {
         all.into_iter().map(|(feature, (_, slot))| Need { feature, slot }).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

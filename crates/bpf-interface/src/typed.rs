@@ -92,6 +92,15 @@ pub fn signature(kernel: &Btf, caller: &Caller<'_>) -> Result<Signature, Missing
     }
 }
 
+/// Whether the kernel has what a tracing or LSM program attaches to: without it the program can't be
+/// loaded. Other kinds of programs name their targets when they are attached.
+pub fn check_target(kernel: &Btf, caller: &Caller<'_>) -> Result<(), Missing> {
+    match caller.program {
+        P::TRACING | P::LSM => signature(kernel, caller).map(drop),
+        _ => Ok(()),
+    }
+}
+
 fn function(kernel: &Btf, caller: &Caller<'_>, name: &str) -> Result<Signature, Missing> {
     let prototype = prototype_of(kernel, name)?;
     // fexit and fmod_ret see the result, and so do LSM programs.

@@ -124,6 +124,11 @@ fn has_function(form: &Form, id: u32) -> bool {
         // Kernels without such calls don't know the instruction; the others look for the function,
         // then whether it is for this type of program, and then at the arguments.
         Answer::Refused(log) => {
+            // Functions for what a device told are for XDP programs that are bound to one; the
+            // kernel says so whatever the type.
+            if log.contains("device-bound") {
+                return form.program == ProgramType::XDP;
+            }
             let signs = [
                 "is not allowed",
                 "reserved fields",

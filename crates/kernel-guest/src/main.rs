@@ -13,6 +13,7 @@ mod fields;
 mod programs;
 mod report;
 mod tables;
+mod verdicts;
 
 use bpf_kernel::{Features, KernelOffsets, privilege};
 
@@ -25,6 +26,7 @@ fn main() {
             Some("profile") => {
                 report.tell("profile", bpf_kernel::profile::probe().map(|it| it.to_string()));
             }
+            Some("verdicts") => verdicts::tell(&mut report),
             _ => check(&mut report),
         },
         Err(error) => report.failed("boot", &format!("{error:#}")),

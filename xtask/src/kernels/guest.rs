@@ -111,6 +111,14 @@ impl Outcome {
         check.map(|check| check.detail.as_slice())
     }
 
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
     pub fn passed(&self) -> usize {
         self.checks.iter().filter(|check| check.passed).count()
     }

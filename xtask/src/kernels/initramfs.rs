@@ -14,8 +14,14 @@ const DEVICE: u32 = 0o020_600;
 /// Where the kernel gives the first process its standard output.
 const CONSOLE: (u32, u32) = (5, 1);
 
-/// Writes the archive: the program as `/init`, the modules in their order, a console.
-pub fn write(to: &Path, program: &Path, modules: &[PathBuf]) -> Result<()> {
+/// Writes the archive: the program as `/init`, the modules in their order, a console, and `objects`
+/// by name in their folder.
+pub fn write(
+    to: &Path,
+    program: &Path,
+    modules: &[PathBuf],
+    objects: &[(String, Vec<u8>)],
+) -> Result<()> {
     let mut archive = Archive::default();
     archive.add("dev", DIRECTORY, (0, 0), &[]);
     archive.add("dev/console", DEVICE, CONSOLE, &[]);
@@ -24,6 +30,10 @@ pub fn write(to: &Path, program: &Path, modules: &[PathBuf]) -> Result<()> {
     archive.add("modules", DIRECTORY, (0, 0), &[]);
     for (index, path) in modules.iter().enumerate() {
         archive.add(&format!("modules/{index}.ko"), FILE, (0, 0), &uncompressed(path)?);
+    }
+    archive.add("objects", DIRECTORY, (0, 0), &[]);
+    for (name, bytes) in objects {
+        archive.add(&format!("objects/{name}"), FILE, (0, 0), bytes);
     }
     fs::write(to, archive.finish()).with_context(|| format!("writing {}", to.display()))
 }

@@ -19,7 +19,7 @@ pub fn run(only: &[String]) -> Result<()> {
     let program = guest_program()?;
     for Fetched { name, kernel, folder } in kernels {
         let initramfs = folder.join("initramfs-profile");
-        initramfs::write(&initramfs, &program, &kernel.modules)?;
+        initramfs::write(&initramfs, &program, &kernel.modules, &[])?;
         println!("… {name:<12} {}", kernel.release);
         let started = Instant::now();
         let lines =

@@ -171,3 +171,24 @@ fn the_table_of_helpers_agrees_with_the_probed_6_12() {
         );
     }
 }
+
+/// Likewise for kernel functions, as far as they are in the image and not in modules.
+#[test]
+fn the_table_of_kernel_functions_agrees_with_the_probed_6_12() {
+    use crate::{caller::Caller, kfunc};
+    let profile = embedded("6.12").expect("a profile that can be read");
+    let probed: BTreeSet<&String> = profile.functions.values().flatten().collect();
+    for (program, functions) in &profile.functions {
+        for name in kfunc::names() {
+            if !probed.contains(&name.to_owned()) {
+                continue;
+            }
+            // As it was tried: sessions were not, iterators were.
+            let attaches = [AttachType(0), AttachType::TRACE_ITER, AttachType::LSM_MAC];
+            let ours = attaches
+                .iter()
+                .any(|attach| kfunc::for_program(&Caller::new(*program, *attach), name).is_ok());
+            assert_eq!(functions.contains(name), ours, "{name} in {program}");
+        }
+    }
+}

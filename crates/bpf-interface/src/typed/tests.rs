@@ -94,4 +94,11 @@ fn what_is_not_there() {
     let missing = Missing::Target("bpf_lsm_nothing".to_owned());
     assert_eq!(of(P::LSM, A::LSM_MAC, "nothing"), Err(missing));
     assert!(of(P::STRUCT_OPS, A(0), "sched_ext_ops/nothing").is_err());
+    let target = |program, attach, target| {
+        check_target(&kernel, &Caller { target, ..Caller::new(program, attach) }).is_ok()
+    };
+    assert!(target(P::XDP, A::XDP, ""));
+    assert!(target(P::LSM, A::LSM_MAC, "file_open"));
+    assert!(!target(P::TRACING, A::TRACE_FENTRY, "gone"));
+    assert!(!target(P::TRACING, A::TRACE_FENTRY, ""));
 }
