@@ -60,9 +60,17 @@ impl Compiler {
         }
     }
 
-    /// Takes over what an earlier agent wrote.
-    pub fn adopt(&mut self, adopted: Adopted) {
-        self.state.adopt(adopted);
+    /// Begins from what maps hold, whoever wrote it: an earlier agent, or this one when it was
+    /// stopped half-way.
+    pub fn begin_from(&mut self, held: Adopted) {
+        self.state = State::new(&self.capacity);
+        self.state.adopt(held);
+    }
+
+    /// Says how large the maps are. To be followed by [`begin_from`](Self::begin_from).
+    pub fn resize(&mut self, capacity: Capacity) {
+        self.state = State::new(&capacity);
+        self.capacity = capacity;
     }
 
     pub fn set(&mut self, balancer: Arc<LoadBalancer>) {

@@ -200,7 +200,7 @@ fn a_restart_changes_nothing() {
     world.set(objects());
     let adopted = Adopted { rows: world.maps.rows.clone(), rings: world.maps.rings.clone() };
     let mut again = Compiler::new(Capacity::default());
-    again.adopt(adopted);
+    again.begin_from(adopted);
     again.set(balancer("edge", objects()));
     let changes = again.compile(world.now + 10).unwrap();
     assert!(changes.is_empty(), "{changes:?}");

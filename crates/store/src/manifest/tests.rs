@@ -1,6 +1,7 @@
 //! Wrong inputs and how they are reported; right ones and what they mean.
 
 mod hostile;
+mod load_balancers;
 mod meaning;
 mod policies;
 mod services;
