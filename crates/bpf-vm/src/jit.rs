@@ -22,7 +22,7 @@ use std::io;
 
 use crate::fault::Stop;
 use crate::program::Program;
-use crate::run::Run;
+use crate::run::{Run, with_stack};
 use flow::{Flow, Liveness};
 use mapping::Mapping;
 
@@ -45,6 +45,8 @@ pub struct CompileOptions {
 pub enum CompileError {
     #[error("there is no compiler for this processor and system: the interpreter runs everywhere")]
     Unsupported,
+    #[error("the program that was verified is another one")]
+    NotVerified,
     #[error("the system gives no executable memory: {0}")]
     Memory(#[from] io::Error),
 }
@@ -60,6 +62,8 @@ pub(crate) struct Code {
     functions: Vec<(u32, u32)>,
     /// Whether a frame is looked at at all.
     uses_frame: bool,
+    /// Whether it calls helpers, may be ended early, or is checked.
+    uses_run: bool,
 }
 
 /// What a back end makes.
@@ -69,6 +73,7 @@ struct Emitted {
     enter_function: usize,
     functions: Vec<(u32, u32)>,
     uses_frame: bool,
+    uses_run: bool,
 }
 
 pub(crate) fn compile(
@@ -92,8 +97,9 @@ fn compile_with(
     let mut liveness = Liveness::new(&flow, &code, mode);
     dead::remove(&mut code, &flow, &mut liveness, mode);
     let emitted = emit(&code, &flow, &liveness, mode, options, plain)?;
-    let Emitted { bytes, enter, enter_function, functions, uses_frame } = emitted;
-    Ok(Code { mapping: Mapping::new(&bytes)?, enter, enter_function, functions, uses_frame })
+    let Emitted { bytes, enter, enter_function, functions, uses_frame, uses_run } = emitted;
+    let mapping = Mapping::new(&bytes)?;
+    Ok(Code { mapping, enter, enter_function, functions, uses_frame, uses_run })
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -128,6 +134,30 @@ impl Code {
         Some(self.mapping.address() + u64::from(self.functions[index].1))
     }
 
+    /// Runs the main function if it needs nothing but its arguments and a stack.
+    #[inline]
+    pub fn execute_alone(&self, arguments: &[u64; 5]) -> Option<u64> {
+        if self.uses_run {
+            return None;
+        }
+        if self.uses_frame {
+            return Some(with_stack(|stack_end| {
+                self.enter(std::ptr::null_mut(), arguments, stack_end)
+            }));
+        }
+        Some(self.enter(std::ptr::null_mut(), arguments, 0))
+    }
+
+    /// `run` is what [`native::execute`] says, or nothing if code doesn't use it.
+    #[inline]
+    fn enter(&self, run: *mut (), arguments: &[u64; 5], frame: u64) -> u64 {
+        type Enter = extern "C" fn(*mut (), *const u64, u64) -> u64;
+        let start = self.mapping.address() as usize + self.enter;
+        // SAFETY: there stands code of this type, which `emit` has made of a program.
+        let enter = unsafe { std::mem::transmute::<usize, Enter>(start) };
+        enter(run, arguments.as_ptr(), frame)
+    }
+
     pub fn bytes(&self) -> &[u8] {
         self.mapping.bytes()
     }
@@ -140,25 +170,18 @@ impl Code {
         arguments: [u64; 5],
     ) -> Result<u64, Stop> {
         let frame = if self.uses_frame { run.enter_frame() } else { run.frame_end() };
-        let start = self.mapping.address() as usize;
         native::execute(program, run, frame, |run| {
-            let arguments = arguments.as_ptr();
             if entry == 0 {
-                type Enter = extern "C" fn(*mut (), *const u64, u64) -> u64;
-                // SAFETY: there stands code of this type, which `emit` has made of `program`.
-                let enter: Enter =
-                    unsafe { std::mem::transmute::<usize, Enter>(start + self.enter) };
-                enter(run, arguments, frame)
-            } else {
-                type Enter = extern "C" fn(*mut (), *const u64, u64, u64) -> u64;
-                // SAFETY: as above.
-                let enter: Enter =
-                    unsafe { std::mem::transmute::<usize, Enter>(start + self.enter_function) };
-                // Callers have the entry from the program's functions, all of which have code.
-                match self.function(entry as u32) {
-                    Some(function) => enter(run, arguments, frame, function),
-                    None => 0,
-                }
+                return self.enter(run, &arguments, frame);
+            }
+            type Enter = extern "C" fn(*mut (), *const u64, u64, u64) -> u64;
+            let start = self.mapping.address() as usize + self.enter_function;
+            // SAFETY: as above.
+            let enter = unsafe { std::mem::transmute::<usize, Enter>(start) };
+            // Callers have the entry from the program's functions, all of which have code.
+            match self.function(entry as u32) {
+                Some(function) => enter(run, arguments.as_ptr(), frame, function),
+                None => 0,
             }
         })
     }

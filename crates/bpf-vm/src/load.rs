@@ -77,7 +77,8 @@ impl Loader<'_> {
         fuse(&mut ops);
         let functions = std::mem::take(&mut self.functions);
         let helpers = std::mem::take(&mut self.helpers);
-        Ok(Program { ops, slots, helpers, numbered, functions, code: None })
+        let source = program.into();
+        Ok(Program { source, ops, slots, helpers, numbered, functions, code: None })
     }
 
     fn target(&self, distance: i32) -> Result<u32, LoadError> {

@@ -4,6 +4,9 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 
+use bpf_isa::Placed;
+use bpf_verifier::Verified;
+
 use crate::fault::{Fault, LoadError, Stop};
 use crate::jit::{self, Code, CompileError, CompileOptions, Mode};
 use crate::memory::Memory;
@@ -14,6 +17,8 @@ use crate::{interpret, load};
 
 /// A program, ready to run. It has no state of its own: several threads may run it.
 pub struct Program {
+    /// What it was loaded from.
+    pub(crate) source: Box<[Placed]>,
     /// Every target in here is the index of another, and the last is [`Op::End`].
     pub(crate) ops: Vec<Op>,
     /// For each of `ops`, the slot where its instruction begins.
@@ -79,12 +84,34 @@ impl Program {
         Ok(self)
     }
 
+    /// Compiles the program without the checks that a verifier has made unnecessary. What was
+    /// verified must be exactly these instructions.
+    ///
+    /// # Safety
+    ///
+    /// The helpers and addresses that the program was bound to are those that were verified (maps
+    /// have the shapes of [`Verified::maps`]), and it is run only on contexts of
+    /// [`Verified::program_type`].
+    pub unsafe fn compile_verified(
+        mut self,
+        verified: &Verified,
+        options: CompileOptions,
+    ) -> Result<Self, CompileError> {
+        if !verified.covers(&self.source) {
+            return Err(CompileError::NotVerified);
+        }
+        // A program that nothing bounds but its fuel keeps what counts it.
+        let mode = if verified.facts().bounded { Mode::Verified } else { Mode::Checked };
+        self.code = Some(jit::compile(&self, mode, options)?);
+        Ok(self)
+    }
+
     /// Compiles the program without checks.
     ///
     /// # Safety
     ///
-    /// A verifier has accepted exactly these instructions, for the helpers and addresses that they
-    /// were bound to, and the program is run only on contexts of the type that was verified.
+    /// As for [`Self::compile_verified`], by any verifier: the kernel has accepted exactly these
+    /// instructions, for example.
     pub unsafe fn compile_unchecked(
         mut self,
         options: CompileOptions,

@@ -44,6 +44,12 @@ pub(crate) fn run_from(
     entry: usize,
     input: &mut Input<'_>,
 ) -> Result<u64, Fault> {
+    if entry == 0
+        && let Some(code) = &program.code
+        && let Some(result) = code.execute_alone(&input.arguments)
+    {
+        return Ok(result);
+    }
     let mut stack = Stack([MaybeUninit::uninit(); STACK]);
     let bottom = stack.0.as_mut_ptr().expose_provenance() as u64;
     let mut run = Run {
@@ -69,6 +75,13 @@ pub(crate) fn run_from(
         Err(Stop::Failed(reason)) => Err(Fault { slot: 0, reason }),
         Err(Stop::TailCall(_)) => unreachable!("engines make tail calls themselves"),
     }
+}
+
+/// For programs that need no run: a stack of which the first frame is clear.
+pub(crate) fn with_stack<R>(enter: impl FnOnce(u64) -> R) -> R {
+    let mut stack = Stack([MaybeUninit::uninit(); STACK]);
+    stack.0[STACK - FRAME..].fill(MaybeUninit::new(0));
+    enter(stack.0.as_mut_ptr().expose_provenance() as u64 + STACK as u64)
 }
 
 /// The memory as if it had been lent for the run only.

@@ -199,6 +199,7 @@ impl<'a> Emitter<'a> {
             enter_function: self.enter_function,
             functions: self.entries,
             uses_frame: self.job.uses_frame,
+            uses_run: self.job.uses_run,
         }
     }
 
