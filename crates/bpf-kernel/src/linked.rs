@@ -151,6 +151,12 @@ impl Maps {
         Ok(Some(fd))
     }
 
+    /// A handle to the map of that number, to read and set it. `None` for what is no map.
+    pub fn handle(&self, map: usize) -> Result<Option<crate::Map>, Error> {
+        let Some(Some(fd)) = self.maps.get(map) else { return Ok(None) };
+        crate::Map::from_descriptor(fd.as_fd()).map(Some)
+    }
+
     /// Sets an element of the map of that number, such as the object's user would before a run.
     pub fn set(&self, object: &Object, map: usize, key: u32, value: &[u8]) -> Result<(), Error> {
         match (object.maps.get(map), self.maps.get(map)) {
@@ -270,6 +276,13 @@ impl Loaded {
         unsafe { sys::bpf(Command::ProgTestRun, &mut attr) }
             .map_err(|source| Error::TestRun { program: self.name.clone(), source })?;
         Ok(attr.retval)
+    }
+
+    /// As the programs that this crate loads otherwise: to be pinned, attached, tried.
+    pub fn into_program(self, kind: &ProgramKind) -> crate::Program {
+        let hook = kind.attach.map_or(0, |attach| attach.0);
+        let kind = crate::ProgramKind { number: kind.program.0, hook };
+        crate::Program::from_fd(&self.name, self.fd, kind)
     }
 
     pub fn descriptor(&self) -> BorrowedFd<'_> {

@@ -1,8 +1,8 @@
 //! What can be typed: global options and the list of commands.
 
 use crate::commands::{
-    apply, completions, delete, describe, endpoint, get, identity, man, monitor, observe, policy,
-    prog, service, status,
+    apply, completions, delete, describe, endpoint, get, identity, lb, man, monitor, observe,
+    policy, prog, service, sim, status,
 };
 use crate::output::Color;
 use clap::{Parser, Subcommand};
@@ -63,9 +63,12 @@ pub enum Command {
     #[command(subcommand)]
     Identity(identity::Command),
     #[command(subcommand)]
+    Lb(lb::Command),
+    #[command(subcommand)]
     Monitor(monitor::Command),
     #[command(subcommand)]
     Prog(Box<prog::Command>),
+    Sim(Box<sim::Args>),
     Completions(completions::Args),
     Man(man::Args),
 }

@@ -8,12 +8,14 @@ pub mod describe;
 pub mod endpoint;
 pub mod get;
 pub mod identity;
+pub mod lb;
 pub mod man;
 pub mod monitor;
 pub mod observe;
 pub mod policy;
 pub mod prog;
 pub mod service;
+pub mod sim;
 pub mod status;
 
 use crate::args::{Cli, Command};
@@ -35,8 +37,10 @@ pub async fn run(cli: Cli, screen: &Screen) -> Result<ExitCode, Failure> {
         Command::Endpoint(command) => endpoint::run(command, &agent, screen).await,
         Command::Service(command) => service::run(command, &agent, screen).await,
         Command::Identity(command) => identity::run(command, &agent, screen).await,
+        Command::Lb(command) => lb::run(command, &agent, screen).await,
         Command::Monitor(command) => monitor::run(command, &agent, screen).await,
         Command::Prog(command) => prog::run(*command, screen),
+        Command::Sim(args) => sim::run(&args, screen),
         Command::Completions(args) => completions::run(args, screen),
         Command::Man(args) => man::run(&args, screen),
     }

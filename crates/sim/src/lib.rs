@@ -23,4 +23,5 @@ mod way;
 pub use error::Error;
 pub use image::Image;
 pub use node::{Endpoint, Node, Settings};
+pub use stack::{Headers, headers};
 pub use way::{Fate, From, Step, Way};

@@ -42,6 +42,31 @@ pub struct Packet {
     pub answer: bool,
     #[serde(default = "one")]
     pub count: u32,
+    /// What should become of it.
+    pub expect: Option<Expected>,
+}
+
+/// A packet's end, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Expected {
+    Delivered,
+    Dropped,
+    /// Out of the node.
+    Left,
+    /// To the node itself.
+    Host,
+}
+
+impl Expected {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Dropped => "dropped",
+            Self::Left => "left",
+            Self::Host => "host",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -158,21 +183,23 @@ fn name(text: &str) -> ObjectName {
 /// What the receiver of a frame answers: the same with its ends exchanged. TCP acknowledges, an
 /// echo is replied to.
 pub fn answer(frame: &[u8]) -> Option<Vec<u8>> {
-    let (source, destination) = crate::stack::addresses(frame)?;
-    let is_v4 = source.is_ipv4();
-    let header = if is_v4 { usize::from(frame.get(14)? & 0xf) * 4 } else { 40 };
-    let protocol = *frame.get(if is_v4 { 23 } else { 20 })?;
-    let transport = frame.get(14 + header..)?;
-    let half = |at: usize| Some(u16::from_be_bytes(transport.get(at..at + 2)?.try_into().ok()?));
-    let macs = |at: usize| frame.get(at..at + 6)?.try_into().ok();
-    let back = Frame::between(destination, source).macs(macs(0)?, macs(6)?);
+    let headers = crate::headers(frame)?;
+    let (source, destination) = (headers.source, headers.destination);
+    let (is_v4, protocol) = (source.is_ipv4(), headers.protocol);
+    let length = if is_v4 { usize::from(frame.get(14)? & 0xf) * 4 } else { 40 };
+    let transport = frame.get(14 + length..)?;
+    let [source_mac, destination_mac] = headers.macs;
+    let back = Frame::between(destination, source).macs(destination_mac, source_mac);
     let back = match (protocol, is_v4) {
         (6, _) => {
-            let flags = *transport.get(13)?;
+            let (from, to) = headers.ports?;
             // A SYN is answered by SYN and ACK, all else by ACK, the end by the end.
-            back.tcp(half(2)?, half(0)?, flags & 0b11 | 16)
+            back.tcp(to, from, headers.tcp_flags? & 0b11 | 16)
         }
-        (17, _) => back.udp(half(2)?, half(0)?).payload(transport.get(8..)?),
+        (17, _) => {
+            let (from, to) = headers.ports?;
+            back.udp(to, from).payload(transport.get(8..)?)
+        }
         (1, true) if transport.first()? == &8 => {
             back.icmp(0, 0, transport.get(4..8)?.try_into().ok()?).payload(transport.get(8..)?)
         }

@@ -1,4 +1,4 @@
-//! What the host's stack does to a packet that it hands on.
+//! What the host's stack reads of a packet, and does to one that it hands on.
 
 use std::net::IpAddr;
 
@@ -24,6 +24,44 @@ pub fn addresses(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
         kind if *kind == IPV6 => Some((v6(8)?, v6(24)?)),
         _ => None,
     }
+}
+
+/// The headers of a packet that a reader wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers {
+    pub macs: [[u8; 6]; 2],
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub hops: u8,
+    /// The number of the IP protocol, of extension headers the first one's.
+    pub protocol: u8,
+    /// Of TCP, UDP and SCTP.
+    pub ports: Option<(u16, u16)>,
+    pub tcp_flags: Option<u8>,
+}
+
+/// `None` for what is no IP packet.
+pub fn headers(frame: &[u8]) -> Option<Headers> {
+    let (source, destination) = addresses(frame)?;
+    let packet = frame.get(HEADER..)?;
+    let (hops, protocol, length) = match source {
+        IpAddr::V4(_) => (packet.get(8)?, packet.get(9)?, usize::from(packet.first()? & 0xf) * 4),
+        IpAddr::V6(_) => (packet.get(7)?, packet.get(6)?, 40),
+    };
+    let half = |at: usize| {
+        let bytes = packet.get(length + at..length + at + 2)?;
+        Some(u16::from_be_bytes(bytes.try_into().ok()?))
+    };
+    let has_ports = matches!(protocol, 6 | 17 | 132);
+    Some(Headers {
+        macs: [frame.get(6..12)?.try_into().ok()?, frame.get(..6)?.try_into().ok()?],
+        source,
+        destination,
+        hops: *hops,
+        protocol: *protocol,
+        ports: has_ports.then(|| half(0).zip(half(2))).flatten(),
+        tcp_flags: (*protocol == 6).then(|| packet.get(length + 13).copied()).flatten(),
+    })
 }
 
 /// One hop less, and the link's addresses. `None` if the packet has no hop left.

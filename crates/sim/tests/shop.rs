@@ -50,7 +50,17 @@ packets:
         let frames = frames(&node, text);
         let mut ways = Vec::new();
         for (from, frame) in &frames {
-            ways.push(node.send(*from, frame).unwrap());
+            let way = node.send(*from, frame).unwrap();
+            println!(
+                "{:?} {:?} {:?}",
+                way.fate,
+                way.steps
+                    .iter()
+                    .map(|s| (s.program, s.action, s.redirect.clone(), s.before == s.after))
+                    .collect::<Vec<_>>(),
+                way.events
+            );
+            ways.push(way);
         }
         assert!(name(&node, ways[0].fate).starts_with("web-"));
         assert_ne!(ways[0].frame, frames[0].1);

@@ -43,6 +43,19 @@ impl Map {
         Ok(Self { name: kernel_name(&info.name), fd, layout: info.layout() })
     }
 
+    /// A second handle to the map behind a descriptor.
+    pub(crate) fn from_descriptor(fd: BorrowedFd<'_>) -> Result<Self, Error> {
+        let opened = fd
+            .try_clone_to_owned()
+            .and_then(|fd| kernel_info(fd.as_fd()).map(|info| (fd, info)));
+        let (fd, info) = opened.map_err(|source| Error::Link {
+            operation: "open",
+            target: "a map by its descriptor".to_owned(),
+            source,
+        })?;
+        Ok(Self { name: kernel_name(&info.name), fd, layout: info.layout() })
+    }
+
     pub fn details(&self) -> Result<MapDetails, Error> {
         let info = kernel_info(self.fd.as_fd())
             .map_err(|source| self.failed("reading the numbers", source))?;

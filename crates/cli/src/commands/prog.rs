@@ -1,13 +1,18 @@
 //! `skep prog`: eBPF programs as files and in the kernel. Needs no agent.
 
 pub mod asm;
+pub mod bench;
 mod code;
+pub mod diff;
 pub mod disasm;
+mod input;
 pub mod inspect;
 pub mod kernel;
 pub mod link;
-mod object_file;
+pub mod machine;
+pub mod object_file;
 pub mod profile;
+pub mod run;
 mod typed;
 pub mod verify;
 
@@ -24,6 +29,9 @@ pub enum Command {
     Link(link::Args),
     Verify(verify::Args),
     Profile(profile::Args),
+    Run(run::Args),
+    Diff(diff::Args),
+    Bench(bench::Args),
     #[command(visible_alias = "ls")]
     List(kernel::ListArgs),
     Show(kernel::ShowArgs),
@@ -39,6 +47,9 @@ pub fn run(command: Command, screen: &Screen) -> Result<ExitCode, Failure> {
         Command::Link(args) => link::run(&args, screen),
         Command::Verify(args) => verify::run(&args, screen),
         Command::Profile(args) => profile::run(&args, screen),
+        Command::Run(args) => run::run(&args, screen),
+        Command::Diff(args) => diff::run(&args, screen),
+        Command::Bench(args) => bench::run(&args, screen),
         Command::List(args) => kernel::list(&args, screen),
         Command::Show(args) => kernel::show(&args, screen),
         Command::Dump(args) => kernel::dump(&args, screen),
