@@ -13,6 +13,7 @@ use crate::report::{Step, duration};
 use crate::{binaries, setup};
 
 mod isa;
+mod l4lb;
 mod verifier;
 
 #[derive(Subcommand)]
@@ -21,6 +22,8 @@ pub enum Table {
     Isa(isa::Isa),
     /// The kernel's own tests of its verifier, put to ours
     Verifier(verifier::Verifier),
+    /// Packets for the L4 load balancer, byte for byte
+    L4lb(l4lb::L4lb),
     /// Steps of NetworkPolicy cases as cyclonus makes them, one JSON object a line
     Networkpolicy(NetworkPolicy),
 }
@@ -41,6 +44,7 @@ pub fn run(table: &Table) -> Result<()> {
     match table {
         Table::Isa(options) => isa::run(options),
         Table::Verifier(options) => verifier::run(options),
+        Table::L4lb(options) => l4lb::run(options),
         Table::Networkpolicy(options) => run_network_policy(options),
     }
 }

@@ -290,7 +290,8 @@ pub struct Translation {
     pub destination_port: Port,
     /// Backend number.
     pub backend: u32,
-    pub last_seen_ns: u64,
+    /// Boot-time nanoseconds.
+    pub created_ns: u64,
 }
 
 const _: () = assert!(size_of::<Translation>() == 48);

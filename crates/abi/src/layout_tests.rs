@@ -95,7 +95,7 @@ fn layouts_of_the_balancer_are_as_reviewed() {
         FlowKey { source, destination, source_port, destination_port, protocol, zero }
         Flow { last_seen_ns, backend, vip }
         Translation {
-            source, destination, source_port, destination_port, backend, last_seen_ns,
+            source, destination, source_port, destination_port, backend, created_ns,
         }
         SourceKey { prefix_len, table, address }
         DownKey { vip, backend }

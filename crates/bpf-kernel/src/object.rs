@@ -144,7 +144,9 @@ impl<'a> Loader<'a> {
             }
         }
 
-        let definitions: Vec<(String, MapDefinition)> = parsed.maps.drain().collect();
+        let unused = unused_maps(bytes);
+        let definitions: Vec<(String, MapDefinition)> =
+            parsed.maps.drain().filter(|(name, _)| !unused.contains(name)).collect();
         let mut maps = BTreeMap::new();
         for (name, definition) in &definitions {
             let map = self.map(name, definition, btf.as_ref().map(|(fd, _)| fd))?;
@@ -396,6 +398,26 @@ fn program_kind(section: &ProgramSection) -> Option<ProgramKind> {
         ProgramSection::TracePoint => ProgramKind::new(kind::BPF_PROG_TYPE_TRACEPOINT, none),
         _ => return None,
     })
+}
+
+/// Maps that the object defines and no program refers to: Rust's linker keeps every named symbol of
+/// the crates that a program stands on.
+fn unused_maps(bytes: &[u8]) -> HashSet<String> {
+    use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget};
+
+    let Ok(file) = object::File::parse(bytes) else { return HashSet::new() };
+    let Some(maps) = file.section_by_name(".maps") else { return HashSet::new() };
+    let in_maps = |symbol: &object::Symbol<'_, '_>| symbol.section_index() == Some(maps.index());
+    let name = |symbol: object::Symbol<'_, '_>| symbol.name().unwrap_or_default().to_owned();
+    let mut unused: HashSet<String> = file.symbols().filter(in_maps).map(name).collect();
+    let text = file.sections().filter(|section| section.kind() == object::SectionKind::Text);
+    for (_, relocation) in text.flat_map(|section| section.relocations().collect::<Vec<_>>()) {
+        let RelocationTarget::Symbol(index) = relocation.target() else { continue };
+        if let Ok(symbol) = file.symbol_by_index(index) {
+            unused.remove(&name(symbol));
+        }
+    }
+    unused
 }
 
 impl Object {

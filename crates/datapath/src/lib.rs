@@ -11,10 +11,13 @@
 
 #![forbid(unsafe_code)]
 
+mod balancer;
+mod closing;
 mod config;
 mod conntrack;
 mod counters;
 mod datapath;
+mod devices;
 mod difference;
 mod endpoint_rows;
 mod endpoints;
@@ -25,6 +28,10 @@ mod processes;
 mod programs;
 mod tables;
 
+pub use balancer::{
+    Attachment, BackendCounters, Balancer, BalancerCounter, Choice, Interface, VipCounters,
+};
+pub use balancer::testbench;
 pub use config::Config;
 pub use conntrack::{Collected, Connections};
 pub use counters::Counters;

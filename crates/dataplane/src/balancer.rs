@@ -68,11 +68,11 @@ pub fn balance(env: &impl Env, frame: &mut impl Frame) -> Verdict {
         Next::Pass => return Verdict::Pass,
         Next::Echo => return answer::echo(env, frame, settings, &packet),
         Next::Fragment => {
-            if let Err(why) = fragments::resolve(env, frame, &mut packet) {
-                return drop(env, why);
+            if !fragments::resolve(env, &mut packet) {
+                return drop(env, Why(counter::DROP_FRAGMENT_UNKNOWN));
             }
         }
-        Next::Drop(why) => return drop(env, why),
+        Next::Drop => return drop(env, Why(packet.why)),
     }
     forward(env, frame, settings, &mut packet)
 }
@@ -93,13 +93,17 @@ fn forward<E: Env>(
         return Verdict::Pass;
     };
     let front: &abi::balancer::FrontEnd = &front;
+    packet.vip = front.vip;
     if frame.length() > settings.max_frame {
-        return answer::too_big(env, frame, settings, packet, front.vip, 0);
+        return answer::too_big(env, frame, settings, packet, 0);
     }
     let number = if front.flags & vip::SPECIAL == 0 {
         choose::by_ring(env, front, packet)
     } else {
-        choose::specially(env, frame, settings, front, packet)
+        match choose::specially(env, frame, settings, front, packet) {
+            0 => Err(Why(packet.why)),
+            number => Ok(number),
+        }
     };
     let number = match number {
         Ok(number) => number,
@@ -130,5 +134,6 @@ fn forward<E: Env>(
     if backend.flags & backend_flags::LOCAL != 0 && front.flags & vip::LOCAL != 0 {
         return Verdict::Pass;
     }
-    deliver::deliver(env, frame, settings, packet, front.vip, number, backend)
+    packet.backend = number;
+    deliver::deliver(env, frame, settings, packet, backend)
 }

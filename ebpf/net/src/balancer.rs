@@ -3,11 +3,11 @@
 #![no_std]
 #![no_main]
 
-use aya_ebpf::bindings::{TC_ACT_PIPE, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::bindings::{TC_ACT_PIPE, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use dataplane::balancer::{self, Check, Verdict};
+use dataplane::balancer::{self, Check, Frame as _, Verdict};
 use kit::balancer::{Kernel, SkbFrame, XdpFrame};
 
 #[inline(always)]
@@ -26,6 +26,20 @@ pub fn balance(ctx: XdpContext) -> u32 {
     // SAFETY: the context of this program.
     let mut frame = unsafe { XdpFrame::new(ctx.ctx) };
     action(balancer::balance(&Kernel, &mut frame))
+}
+
+/// The same on interfaces that take no XDP programs.
+#[classifier]
+pub fn balance_tc(ctx: TcContext) -> i32 {
+    // SAFETY: the context of this program.
+    let mut frame = unsafe { SkbFrame::new(ctx.skb.skb, 14 + 4 + 40 + 20) };
+    match balancer::balance(&Kernel, &mut frame) {
+        Verdict::Pass => TC_ACT_UNSPEC,
+        Verdict::Drop => TC_ACT_SHOT,
+        // SAFETY: the helper has no preconditions: what it can't do ends in a drop.
+        Verdict::Transmit => unsafe { bpf_redirect(frame.ifindex(), 0) as i32 },
+        Verdict::Redirect => TC_ACT_REDIRECT,
+    }
 }
 
 /// On a backend: takes packets of a balancer out of IPIP and GUE.

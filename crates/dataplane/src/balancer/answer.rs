@@ -114,10 +114,9 @@ pub fn too_big(
     frame: &mut impl Frame,
     settings: &Settings,
     packet: &Packet,
-    vip: u32,
     overhead: u32,
 ) -> Verdict {
-    if let Some(counters) = env.vip(vip) {
+    if let Some(counters) = env.vip(packet.vip) {
         counters.too_big.set(counters.too_big.get() + 1);
     }
     let unanswerable = flags::ERROR | flags::TAGGED | flags::LATER_FRAGMENT;

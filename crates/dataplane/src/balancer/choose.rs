@@ -30,9 +30,27 @@ pub fn by_ring(env: &impl Env, front: &FrontEnd, packet: &mut Packet) -> Result<
     Ok(number)
 }
 
-/// A VIP that looks at more than addresses and ports.
+/// A VIP that looks at more than addresses and ports. 0 with the reason in the packet: the kernel's
+/// functions return one register.
 #[inline(never)]
 pub fn specially(
+    env: &impl Env,
+    frame: &impl Frame,
+    settings: &Settings,
+    front: &FrontEnd,
+    packet: &mut Packet,
+) -> u32 {
+    match look(env, frame, settings, front, packet) {
+        Ok(number) => number,
+        Err(why) => {
+            packet.why = why.0;
+            0
+        }
+    }
+}
+
+#[inline(always)]
+fn look(
     env: &impl Env,
     frame: &impl Frame,
     settings: &Settings,
@@ -96,7 +114,9 @@ fn anew(
 ) -> Result<u32, Why> {
     let keep_all = front.flags & vip::KEEP_ALL != 0;
     if front.flags & vip::LIMITED != 0 && (is_syn || keep_all && !is_tcp) {
-        remember::admit(env, front)?;
+        if !remember::admits(env, front) {
+            return Err(Why(counter::DROP_LIMITED));
+        }
     }
     let number = match source::route(env, front, packet) {
         Some(number) => number,

@@ -30,19 +30,17 @@ pub fn deliver(
     frame: &mut impl Frame,
     settings: &Settings,
     packet: &mut Packet,
-    vip: u32,
-    number: u32,
     backend: &Backend,
 ) -> Verdict {
     let plain = backend.flags & (how::DELIVERY | how::FIB) == how::IPIP
         && packet.flags & flags::TAGGED == 0
         && backend.ifindex == 0;
     if !plain {
-        return otherwise(env, frame, settings, packet, vip, number, backend);
+        return otherwise(env, frame, settings, packet, backend);
     }
     let overhead = if backend.flags & how::V6 != 0 { ipv6::LEN as u32 } else { ipv4::LEN as u32 };
     if frame.length() + overhead > settings.max_sent {
-        return answer::too_big(env, frame, settings, packet, vip, overhead);
+        return answer::too_big(env, frame, settings, packet, overhead);
     }
     let mac = if backend.flags & how::OWN_MAC != 0 { backend.mac } else { settings.router_mac };
     let link = Link { destination: mac.0, source: packet.link, ethertype: ethertype::IPV4 };
@@ -163,12 +161,10 @@ fn otherwise(
     frame: &mut impl Frame,
     settings: &Settings,
     packet: &mut Packet,
-    vip: u32,
-    number: u32,
     backend: &Backend,
 ) -> Verdict {
     if backend.flags & how::DELIVERY == how::NAT {
-        return translate::to_backend(env, frame, settings, packet, number, backend);
+        return translate::to_backend(env, frame, settings, packet, backend);
     }
     let outer = if backend.flags & how::V6 != 0 { ipv6::LEN } else { ipv4::LEN } as u32;
     let overhead = match backend.flags & how::DELIVERY {
@@ -177,7 +173,7 @@ fn otherwise(
         _ => outer,
     };
     if frame.length() + overhead > settings.max_sent {
-        return answer::too_big(env, frame, settings, packet, vip, overhead);
+        return answer::too_big(env, frame, settings, packet, overhead);
     }
     let Some(hop) = next_hop(frame, settings, packet, backend, overhead) else {
         return drop(env, Why(counter::DROP_NO_ROUTE));

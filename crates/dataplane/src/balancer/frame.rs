@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Why(pub u32);
 
-/// What a frame turned out to be.
+/// What a frame turned out to be. Without payload, since the kernel's functions return one register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     Flow,
@@ -17,7 +17,8 @@ pub enum Next {
     Echo,
     /// A fragment, whose flow is to be found out.
     Fragment,
-    Drop(Why),
+    /// For the reason that the packet has.
+    Drop,
 }
 
 /// An Ethernet header; addresses as half-words in memory order.

@@ -5,7 +5,7 @@
 
 mod wide;
 
-use super::frame::{Frame, Link, Next, Why};
+use super::frame::{Frame, Link, Next};
 use abi::balancer::{FlowKey, Settings, counter, settings_flags};
 use abi::{Address, Port};
 use wire::ethernet::ethertype;
@@ -39,6 +39,11 @@ pub struct Packet {
     pub protocol: u8,
     /// Fragment identification, for the table of fragments.
     pub fragment: u32,
+    /// Why it is dropped, if it is.
+    pub why: u32,
+    /// VIP and backend that it has been given.
+    pub vip: u32,
+    pub backend: u32,
 }
 
 pub mod flags {
@@ -52,6 +57,8 @@ pub mod flags {
     pub const FIRST_FRAGMENT: u32 = 1 << 5;
     /// One without a transport header.
     pub const LATER_FRAGMENT: u32 = 1 << 6;
+    /// A translated answer.
+    pub const TO_CLIENT: u32 = 1 << 7;
 }
 
 impl Packet {
@@ -74,6 +81,9 @@ impl Packet {
         tos: 0,
         protocol: 0,
         fragment: 0,
+        why: 0,
+        vip: 0,
+        backend: 0,
     };
 
     /// Both ports as one word in memory order.
@@ -92,11 +102,9 @@ const NETWORK: usize = wire::ethernet::LEN;
 const V4_TRANSPORT: usize = NETWORK + ipv4::LEN;
 const V6_TRANSPORT: usize = NETWORK + ipv6::LEN;
 
-const MALFORMED: Next = Next::Drop(Why(counter::DROP_MALFORMED));
-
 #[inline(always)]
 pub fn parse(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Next {
-    let Some(link) = frame.head::<Link, 0>() else { return MALFORMED };
+    let Some(link) = frame.head::<Link, 0>() else { return into.refuse(counter::DROP_MALFORMED) };
     into.link = link.destination;
     match link.ethertype {
         ethertype::IPV4 => v4(frame, settings, into),
@@ -108,7 +116,9 @@ pub fn parse(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Next
 
 #[inline(always)]
 fn v4(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Next {
-    let Some(ip) = frame.head::<Ipv4, NETWORK>() else { return MALFORMED };
+    let Some(ip) = frame.head::<Ipv4, NETWORK>() else {
+        return into.refuse(counter::DROP_MALFORMED);
+    };
     if ip.version_length != 0x45 || ip.is_fragment() {
         return wide::v4(frame, settings, into, NETWORK as u32);
     }
@@ -129,7 +139,9 @@ fn v4(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Next {
 
 #[inline(always)]
 fn v6(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Next {
-    let Some(ip) = frame.head::<Ipv6, NETWORK>() else { return MALFORMED };
+    let Some(ip) = frame.head::<Ipv6, NETWORK>() else {
+        return into.refuse(counter::DROP_MALFORMED);
+    };
     into.flags = flags::V6;
     match ip.next_header {
         protocol::TCP | protocol::UDP => {}
@@ -153,17 +165,27 @@ fn v6(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Next {
 #[inline(always)]
 fn transport<const OFFSET: usize>(frame: &impl Frame, into: &mut Packet) -> Next {
     if into.key.protocol == protocol::TCP {
-        let Some(tcp) = frame.head::<Tcp, OFFSET>() else { return MALFORMED };
+        let Some(tcp) = frame.head::<Tcp, OFFSET>() else {
+            return into.refuse(counter::DROP_MALFORMED);
+        };
         into.ports_are(tcp.source.0, tcp.destination.0);
         into.tcp_flags(tcp.flags);
     } else {
-        let Some(udp) = frame.head::<Udp, OFFSET>() else { return MALFORMED };
+        let Some(udp) = frame.head::<Udp, OFFSET>() else {
+            return into.refuse(counter::DROP_MALFORMED);
+        };
         into.ports_are(udp.source.0, udp.destination.0);
     }
     Next::Flow
 }
 
 impl Packet {
+    #[inline(always)]
+    fn refuse(&mut self, why: u32) -> Next {
+        self.why = why;
+        Next::Drop
+    }
+
     #[inline(always)]
     fn ports_are(&mut self, source: u16, destination: u16) {
         self.key.source_port = Port::from_wire(source);

@@ -1,9 +1,8 @@
 //! The table of flows: which flows are remembered with their backend, and for how long.
 
-use super::frame::Why;
 use super::parse::{Packet, flags};
 use super::{Env, hash};
-use abi::balancer::{Flow, FrontEnd, Settings, backend_flags, counter};
+use abi::balancer::{Flow, FrontEnd, Settings, backend_flags};
 use wire::ip::protocol;
 
 /// Flow keeping `moved`, for a slot that has [`abi::balancer::slot::MOVED`]: `owner` is the slot's.
@@ -105,8 +104,8 @@ pub fn overrule(env: &impl Env, front: &FrontEnd, packet: &Packet, number: u32) 
 /// The VIP's limit of new flows: a bucket that holds a second's worth. Two CPUs may take the same
 /// token: the limit guards backends, it doesn't account.
 #[inline(never)]
-pub fn admit(env: &impl Env, front: &FrontEnd) -> Result<(), Why> {
-    let Some(limit) = env.limit(front.vip) else { return Ok(()) };
+pub fn admits(env: &impl Env, front: &FrontEnd) -> bool {
+    let Some(limit) = env.limit(front.vip) else { return true };
     let rate = u64::from(front.new_flows_per_second);
     let now = env.now();
     let elapsed = now.wrapping_sub(limit.refilled_ns.get()).min(SECOND);
@@ -120,10 +119,10 @@ pub fn admit(env: &impl Env, front: &FrontEnd) -> Result<(), Why> {
         if let Some(counters) = env.vip(front.vip) {
             counters.limited.set(counters.limited.get() + 1);
         }
-        return Err(Why(counter::DROP_LIMITED));
+        return false;
     }
     limit.tokens.set(tokens - 1);
-    Ok(())
+    true
 }
 
 const SECOND: u64 = 1_000_000_000;

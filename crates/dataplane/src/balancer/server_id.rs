@@ -72,8 +72,22 @@ pub fn stable_routing(frame: &impl Frame, packet: &Packet) -> Option<u32> {
 }
 
 /// From the TCP option that servers ask clients to echo.
-#[inline(never)]
+#[inline(always)]
 pub fn tcp(frame: &impl Frame, packet: &Packet) -> Option<u32> {
+    match option(frame, packet.transport) {
+        0 => None,
+        id => Some(id),
+    }
+}
+
+/// 0 if there is none: the kernel's functions return one register.
+#[inline(never)]
+fn option(frame: &impl Frame, transport: u32) -> u32 {
+    walk_options(frame, transport).unwrap_or(0)
+}
+
+#[inline(always)]
+fn walk_options(frame: &impl Frame, transport: u32) -> Option<u32> {
     const HEADER: u32 = 20;
     const DATA_OFFSET: u32 = 12;
     /// Options that are looked at.
@@ -83,12 +97,12 @@ pub fn tcp(frame: &impl Frame, packet: &Packet) -> Option<u32> {
     const SERVER_ID: u8 = 0xb7;
     const LENGTH: u32 = 6;
 
-    let words = u32::from(frame.read::<u8>(packet.transport + DATA_OFFSET)? >> 4);
+    let words = u32::from(frame.read::<u8>(transport + DATA_OFFSET)? >> 4);
     if words * 4 < HEADER + LENGTH {
         return None;
     }
     let mut left = words * 4 - HEADER;
-    let mut at = packet.transport + HEADER;
+    let mut at = transport + HEADER;
     for _ in 0..MOST {
         if left == 0 {
             return None;

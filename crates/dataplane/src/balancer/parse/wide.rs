@@ -1,8 +1,8 @@
 //! Packets that are not plain TCP or UDP: VLAN tags, options, extension headers, fragments, ICMP.
 
-use super::{MALFORMED, flags, refuses};
+use super::{flags, refuses};
 use crate::balancer::Packet;
-use crate::balancer::frame::{Frame, Next, Vlan, Why};
+use crate::balancer::frame::{Frame, Next, Vlan};
 use abi::Address;
 use abi::balancer::{Settings, counter};
 use wire::ethernet::{self, ethertype};
@@ -30,7 +30,7 @@ pub const fn is_extension(next: u8) -> bool {
 #[inline(never)]
 pub fn tagged(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Next {
     const NETWORK: u32 = ethernet::LEN as u32 + 4;
-    let Some(vlan) = frame.head::<Vlan, 0>() else { return MALFORMED };
+    let Some(vlan) = frame.head::<Vlan, 0>() else { return into.refuse(counter::DROP_MALFORMED) };
     into.flags |= flags::TAGGED;
     into.tag = vlan.tag.0;
     match vlan.ethertype {
@@ -45,13 +45,13 @@ pub fn tagged(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Nex
 
 #[inline(never)]
 pub fn v4(frame: &impl Frame, settings: &Settings, into: &mut Packet, network: u32) -> Next {
-    let Some(ip) = frame.read::<Ipv4>(network) else { return MALFORMED };
+    let Some(ip) = frame.read::<Ipv4>(network) else { return into.refuse(counter::DROP_MALFORMED) };
     let header = ip.header_length();
     if ip.version() != 4 || header < ipv4::LEN as u32 {
-        return MALFORMED;
+        return into.refuse(counter::DROP_MALFORMED);
     }
     if header != ipv4::LEN as u32 && refuses(settings) {
-        return Next::Drop(Why(counter::DROP_OPTIONS));
+        return into.refuse(counter::DROP_OPTIONS);
     }
     into.key.source = Address::from_v4_word(ip.source);
     into.key.destination = Address::from_v4_word(ip.destination);
@@ -63,7 +63,7 @@ pub fn v4(frame: &impl Frame, settings: &Settings, into: &mut Packet, network: u
     into.transport = network + header;
     if ip.is_fragment() {
         if refuses(settings) {
-            return Next::Drop(Why(counter::DROP_FRAGMENT));
+            return into.refuse(counter::DROP_FRAGMENT);
         }
         into.fragment = u32::from(ip.id.0);
         return fragment(frame, into, ip.is_later_fragment());
@@ -77,9 +77,9 @@ pub fn v4(frame: &impl Frame, settings: &Settings, into: &mut Packet, network: u
 
 #[inline(never)]
 pub fn v6(frame: &impl Frame, settings: &Settings, into: &mut Packet, network: u32) -> Next {
-    let Some(ip) = frame.read::<Ipv6>(network) else { return MALFORMED };
+    let Some(ip) = frame.read::<Ipv6>(network) else { return into.refuse(counter::DROP_MALFORMED) };
     if ip.version() != 6 {
-        return MALFORMED;
+        return into.refuse(counter::DROP_MALFORMED);
     }
     into.key.source = Address(ip.source);
     into.key.destination = Address(ip.destination);
@@ -93,7 +93,7 @@ pub fn v6(frame: &impl Frame, settings: &Settings, into: &mut Packet, network: u
     if is_extension(next) && refuses(settings) {
         // Katran drops fragments and leaves what it doesn't know to the stack.
         return match next {
-            protocol::FRAGMENT => Next::Drop(Why(counter::DROP_FRAGMENT)),
+            protocol::FRAGMENT => into.refuse(counter::DROP_FRAGMENT),
             _ => Next::Pass,
         };
     }
@@ -102,7 +102,9 @@ pub fn v6(frame: &impl Frame, settings: &Settings, into: &mut Packet, network: u
             break;
         }
         if next == protocol::FRAGMENT {
-            let Some(header) = frame.read::<Fragment>(offset) else { return MALFORMED };
+            let Some(header) = frame.read::<Fragment>(offset) else {
+                return into.refuse(counter::DROP_MALFORMED);
+            };
             next = header.next_header;
             offset += ipv6::FRAGMENT_LEN;
             if !header.is_atomic() {
@@ -111,7 +113,9 @@ pub fn v6(frame: &impl Frame, settings: &Settings, into: &mut Packet, network: u
                 later = header.is_later();
             }
         } else {
-            let Some(header) = frame.read::<Extension>(offset) else { return MALFORMED };
+            let Some(header) = frame.read::<Extension>(offset) else {
+                return into.refuse(counter::DROP_MALFORMED);
+            };
             offset += match next {
                 protocol::AUTHENTICATION => header.authentication_length(),
                 _ => header.options_length(),
@@ -120,7 +124,7 @@ pub fn v6(frame: &impl Frame, settings: &Settings, into: &mut Packet, network: u
         }
     }
     if is_extension(next) && !later {
-        return Next::Drop(Why(counter::DROP_EXTENSIONS));
+        return into.refuse(counter::DROP_EXTENSIONS);
     }
     into.key.protocol = next;
     into.protocol = next;
@@ -153,11 +157,13 @@ fn fragment(frame: &impl Frame, into: &mut Packet, later: bool) -> Next {
 
 #[inline(always)]
 fn transport(frame: &impl Frame, into: &mut Packet) -> Next {
-    let Some(ports) = frame.read::<Ports>(into.transport) else { return MALFORMED };
+    let Some(ports) = frame.read::<Ports>(into.transport) else {
+        return into.refuse(counter::DROP_MALFORMED);
+    };
     into.ports_are(ports.source, ports.destination);
     if into.key.protocol == protocol::TCP {
         let Some(tcp) = frame.read::<u8>(into.transport + transport::TCP_FLAGS) else {
-            return MALFORMED;
+            return into.refuse(counter::DROP_MALFORMED);
         };
         into.tcp_flags(tcp);
     }
@@ -168,7 +174,9 @@ fn transport(frame: &impl Frame, into: &mut Packet) -> Next {
 /// embedded packet goes from VIP to client, so the flow is its reverse.
 #[inline(always)]
 fn icmp_v4(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Next {
-    let Some(header) = frame.read::<Icmp>(into.transport) else { return MALFORMED };
+    let Some(header) = frame.read::<Icmp>(into.transport) else {
+        return into.refuse(counter::DROP_MALFORMED);
+    };
     match header.kind {
         icmp::v4::ECHO => return Next::Echo,
         icmp::v4::DESTINATION_UNREACHABLE => {}
@@ -176,13 +184,13 @@ fn icmp_v4(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Next {
         _ => return Next::Pass,
     }
     let inner = into.transport + icmp::LEN;
-    let Some(ip) = frame.read::<Ipv4>(inner) else { return MALFORMED };
+    let Some(ip) = frame.read::<Ipv4>(inner) else { return into.refuse(counter::DROP_MALFORMED) };
     let length = ip.header_length();
     if ip.version() != 4 || length < ipv4::LEN as u32 || ip.is_later_fragment() {
-        return MALFORMED;
+        return into.refuse(counter::DROP_MALFORMED);
     }
     if length != ipv4::LEN as u32 && refuses(settings) {
-        return Next::Drop(Why(counter::DROP_OPTIONS));
+        return into.refuse(counter::DROP_OPTIONS);
     }
     into.key.source = Address::from_v4_word(ip.destination);
     into.key.destination = Address::from_v4_word(ip.source);
@@ -196,7 +204,9 @@ fn icmp_v6(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Next {
     const UNREACHABLE: u8 = 1;
     const PARAMETER_PROBLEM: u8 = 4;
     const TOO_BIG: u8 = 2;
-    let Some(header) = frame.read::<Icmp>(into.transport) else { return MALFORMED };
+    let Some(header) = frame.read::<Icmp>(into.transport) else {
+        return into.refuse(counter::DROP_MALFORMED);
+    };
     match header.kind {
         icmp::v6::ECHO => return Next::Echo,
         UNREACHABLE | TOO_BIG => {}
@@ -204,9 +214,9 @@ fn icmp_v6(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Next {
         _ => return Next::Pass,
     }
     let inner = into.transport + icmp::LEN;
-    let Some(ip) = frame.read::<Ipv6>(inner) else { return MALFORMED };
+    let Some(ip) = frame.read::<Ipv6>(inner) else { return into.refuse(counter::DROP_MALFORMED) };
     if ip.version() != 6 {
-        return MALFORMED;
+        return into.refuse(counter::DROP_MALFORMED);
     }
     into.key.source = Address(ip.destination);
     into.key.destination = Address(ip.source);
@@ -222,7 +232,9 @@ fn embedded(frame: &impl Frame, into: &mut Packet, transport: u32) -> Next {
         protocol::TCP | protocol::UDP => {}
         _ => return Next::Pass,
     }
-    let Some(ports) = frame.read::<Ports>(transport) else { return MALFORMED };
+    let Some(ports) = frame.read::<Ports>(transport) else {
+        return into.refuse(counter::DROP_MALFORMED);
+    };
     into.ports_are(ports.destination, ports.source);
     Next::Flow
 }

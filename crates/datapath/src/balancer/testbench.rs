@@ -1,0 +1,144 @@
+//! The balancer's real programs on made-up frames: a configuration is compiled and written to maps
+//! of their own, and each frame goes through one test run. Nothing is attached, nothing is pinned.
+
+mod compare;
+mod line;
+
+pub use compare::differences;
+pub use line::{BadLine, Line, read_lines};
+
+use super::tables::Tables;
+use crate::Result;
+use abi::balancer::maps;
+use bpf_kernel::{Loader, Object, TestRun};
+use model::{LoadBalancer, ObjectName};
+use services::balancer::{Capacity, Compiler};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Which program the frames go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    Balance,
+    /// The same as a classifier, for interfaces without XDP.
+    BalanceTc,
+    Decapsulate,
+    Check,
+    MatchSource,
+}
+
+impl Program {
+    pub const ALL: [(&str, Program); 5] = [
+        ("balance", Program::Balance),
+        ("balance-tc", Program::BalanceTc),
+        ("decapsulate", Program::Decapsulate),
+        ("check", Program::Check),
+        ("match-source", Program::MatchSource),
+    ];
+
+    const fn symbol(self) -> &'static str {
+        match self {
+            Program::Balance => "balance",
+            Program::BalanceTc => "balance_tc",
+            Program::Decapsulate => "decapsulate",
+            Program::Check => "check",
+            Program::MatchSource => "match_source",
+        }
+    }
+
+    const fn is_xdp(self) -> bool {
+        matches!(self, Program::Balance | Program::Decapsulate)
+    }
+
+    /// The name of what the program returned, as `linux/bpf.h` and `linux/pkt_cls.h` call it.
+    pub fn verdict(self, action: u32) -> String {
+        const XDP: [&str; 5] = ["XDP_ABORTED", "XDP_DROP", "XDP_PASS", "XDP_TX", "XDP_REDIRECT"];
+        const TC: [&str; 8] = [
+            "TC_ACT_OK",
+            "TC_ACT_RECLASSIFY",
+            "TC_ACT_SHOT",
+            "TC_ACT_PIPE",
+            "TC_ACT_STOLEN",
+            "TC_ACT_QUEUED",
+            "TC_ACT_REPEAT",
+            "TC_ACT_REDIRECT",
+        ];
+        let names: &[&str] = if self.is_xdp() { &XDP } else { &TC };
+        match names.get(action as usize) {
+            Some(name) => (*name).to_owned(),
+            None if !self.is_xdp() && action == u32::MAX => "TC_ACT_UNSPEC".to_owned(),
+            None => action.to_string(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct TestBench {
+    program: Program,
+    object: Object,
+    tables: Tables,
+    compiler: Compiler,
+    names: BTreeSet<ObjectName>,
+}
+
+/// What came out of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub verdict: String,
+    pub frame: Vec<u8>,
+}
+
+impl TestBench {
+    /// Loads a program, with a flow table of so many flows: from this object, or the built-in one.
+    pub fn load(program: Program, flows: u32, object: Option<&[u8]>) -> Result<Self> {
+        let object = Loader::new("balancer")
+            .programs(&[program.symbol()])
+            .max_entries(maps::FLOWS, flows)
+            .load(object.unwrap_or(objects::BALANCER))?;
+        let tables = Tables::with(|name| object.map(name)?.duplicate())?;
+        Ok(TestBench {
+            program,
+            compiler: Compiler::new(Capacity::default()),
+            object,
+            tables,
+            names: BTreeSet::new(),
+        })
+    }
+
+    /// Goes over to another configuration, as an agent would. The error says why it can't.
+    pub fn apply(
+        &mut self,
+        balancers: impl IntoIterator<Item = Arc<LoadBalancer>>,
+        now_ns: u64,
+    ) -> Result<(), String> {
+        let mut names = BTreeSet::new();
+        for balancer in balancers {
+            names.insert(balancer.name.clone());
+            self.compiler.set(balancer);
+        }
+        for gone in self.names.difference(&names) {
+            self.compiler.remove(gone);
+        }
+        self.names = names;
+        if let Some(conflict) = self.compiler.conflicts().into_iter().next() {
+            return Err(conflict.message);
+        }
+        let changes = self.compiler.compile(now_ns).map_err(|refusal| refusal.to_string())?;
+        self.tables.write(&changes).map_err(|error| error.to_string())
+    }
+
+    pub fn run(&self, frame: &[u8], mark: u32) -> Result<Outcome> {
+        /// Offset of the mark in `struct __sk_buff`.
+        const MARK: usize = 8;
+        let mut context = [0; MARK + 4];
+        context[MARK..].copy_from_slice(&mark.to_ne_bytes());
+        let program = self.program;
+        let context: &[u8] = if program.is_xdp() { &[] } else { &context };
+        let run = self.object.program(program.symbol())?.test_run(TestRun {
+            data: frame,
+            context,
+            repeat: 1,
+        })?;
+        Ok(Outcome { verdict: program.verdict(run.action), frame: run.data })
+    }
+}
