@@ -1,6 +1,7 @@
 //! The order of things: form, maps, the main function, the global functions, the stack.
 
 use bpf_object::btf::{Kind as TypeKind, TypeId};
+use bpf_object::{PointerTarget, ProgramType};
 
 use crate::code::Code;
 use crate::engine::{Engine, caller};
@@ -23,7 +24,11 @@ pub fn verify(request: &Request<'_>) -> Verdict {
 
 /// As [`verify`], with the steps that were taken, if [`crate::Options::log`] asks for them.
 pub fn verify_with_log(request: &Request<'_>) -> (Verdict, Vec<String>) {
-    let caller = caller(request);
+    let target = struct_ops_target(request);
+    let mut caller = caller(request);
+    if let Some(target) = &target {
+        caller.target = target;
+    }
     let calls = KernelCalls { request, caller };
     let types = request.object.and_then(|object| object.types.as_ref());
     let code = match Code::new(request.program, types, &calls) {
@@ -76,6 +81,28 @@ pub fn verify_with_log(request: &Request<'_>) -> (Verdict, Vec<String>) {
         },
     };
     (verdict, log)
+}
+
+/// Type and member of a struct_ops program: its section may name anything, the map that holds it
+/// says what it is.
+fn struct_ops_target(request: &Request<'_>) -> Option<String> {
+    if request.kind.program != ProgramType::STRUCT_OPS || request.kind.target.contains('/') {
+        return None;
+    }
+    let object = request.object?;
+    let types = object.types.as_ref()?;
+    for map in &object.maps {
+        let is_own = |target: &PointerTarget| matches!(target, PointerTarget::Function(name) if *name == request.program.name);
+        let Some(pointer) = map.pointers.iter().find(|pointer| is_own(&pointer.target)) else {
+            continue;
+        };
+        let (structure, _) = types.resolve(map.value_type?)?;
+        let at = pointer.offset.checked_mul(8)?;
+        let members = &types.composite(structure)?.members;
+        let member = members.iter().find(|member| u64::from(member.bit_offset) == at)?;
+        return Some(format!("{}/{}", types.name(structure), types.string(member.name)?));
+    }
+    None
 }
 
 /// Before there is an engine.
@@ -437,6 +464,7 @@ impl Engine<'_> {
                         continue;
                     }
                     let trusted = register.kind == Kind::Structure
+                        && (nullable || !register.is_nullable())
                         && crate::step::branch::is_trusted(&Register {
                             flags: register.flags.without(if nullable {
                                 Flags::NULLABLE

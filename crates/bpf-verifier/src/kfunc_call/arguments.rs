@@ -196,6 +196,18 @@ impl Engine<'_> {
             Wanted::Graph(special) => self.check_graph(call, index, register, special)?,
             Wanted::ConstString => self.check_constant_string(number, register)?,
             Wanted::Map => {
+                if register.kind == Kind::Structure {
+                    // As an iterator over maps gives it.
+                    let map = TypeId(self.kernel_structure("bpf_map")?);
+                    self.check_kfunc_structure(kernel, call, index, register, map)?;
+                    if !is_trusted(register) {
+                        return refuse(
+                            Rule::ArgumentType,
+                            format!("R{number} must be referenced or trusted"),
+                        );
+                    }
+                    return Ok(1);
+                }
                 if register.kind != Kind::Map {
                     return refuse(
                         Rule::ArgumentType,
@@ -482,7 +494,12 @@ impl Engine<'_> {
         } else {
             self.is_or_begins_with(own, off, wanted.0)
         };
-        if !fits {
+        // What programs see of these is called otherwise.
+        let is_view = matches!(
+            (wanted_name, own_name),
+            ("__sk_buff", "sk_buff") | ("xdp_md", "xdp_buff") | ("bpf_sock", "sock")
+        );
+        if !fits && !is_view {
             return refuse(
                 Rule::ArgumentType,
                 format!(

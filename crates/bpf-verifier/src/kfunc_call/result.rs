@@ -105,7 +105,8 @@ impl Engine<'_> {
             }
             "bpf_rdonly_cast" => {
                 let id = call.constant.and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
-                if !matches!(kernel.resolve(TypeId(id)), Some((_, TypeKind::Struct(_)))) {
+                let kind = kernel.resolve(TypeId(id)).map(|(_, kind)| kind);
+                if !matches!(kind, Some(TypeKind::Struct(_) | TypeKind::Union(_))) {
                     return refuse(
                         Rule::ArgumentType,
                         "kfunc bpf_rdonly_cast type ID argument must be of a struct",
