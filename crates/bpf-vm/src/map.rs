@@ -28,6 +28,7 @@ mod trie;
 
 pub(crate) use definition::TIMER;
 pub use definition::{MapDefinition, flag};
+pub use host::Entry;
 pub(crate) use ring::{Events, FORCE_WAKEUP, NO_WAKEUP, Ring, UserRing};
 pub(crate) use storage::Storage;
 pub(crate) use table::MapTable;
@@ -55,6 +56,8 @@ pub struct Map {
     cpus: u32,
     frozen: AtomicBool,
     content: Content,
+    /// An array or a hash of plain values that all CPUs share.
+    quick: bool,
     /// The table that knows it first, and its handle there.
     home: OnceLock<(u64, u64)>,
 }
@@ -107,11 +110,6 @@ impl Values {
     #[inline]
     fn address(&self, index: u32, cpu: u32) -> u64 {
         self.slab.address() + self.offset(index, cpu)
-    }
-
-    /// Bytes of the element as the host sees it.
-    fn whole(&self) -> usize {
-        if self.cpus == 1 { self.size as usize } else { (self.stride * self.cpus) as usize }
     }
 }
 
@@ -188,7 +186,9 @@ impl Map {
         if definition.kind.holds_maps() && definition.inner.is_none() {
             return Err(Errno::EINVAL);
         }
+        let quick = matches!(definition.kind, MapType::ARRAY | MapType::HASH | MapType::LRU_HASH);
         Ok(Self {
+            quick,
             definition,
             cpus,
             frozen: AtomicBool::new(false),
@@ -208,6 +208,11 @@ impl Map {
     /// How many CPUs it has values for, if it is per CPU.
     pub fn cpus(&self) -> u32 {
         self.cpus
+    }
+
+    #[inline]
+    pub(crate) fn quick(&self) -> bool {
+        self.quick
     }
 
     pub(crate) fn content(&self) -> &Content {
@@ -252,7 +257,8 @@ impl Map {
                 }
                 let cpu = if values.cpus == 1 { 0 } else { cpu.min(values.cpus - 1) };
                 let address = values.address(index, cpu);
-                (!self.holds_references() || self.reference(index) != 0).then_some(address)
+                let present = self.quick || !self.holds_references() || self.reference(index) != 0;
+                present.then_some(address)
             }
             Content::Hash(hash, values) => {
                 let index = hash.find(key)?;

@@ -115,6 +115,8 @@ impl Packet {
     pub(crate) fn limit_to_frame(&mut self) {
         let bounds = &mut self.bounds;
         bounds.floor = bounds.data - XDP_HEADROOM;
+        // Nothing of earlier packets.
+        bounds.clear(bounds.floor, XDP_HEADROOM);
         let length = bounds.end - bounds.data;
         let frame = (XDP_HEADROOM + length + XDP_TRAILER).next_multiple_of(XDP_FRAME);
         bounds.ceiling = (bounds.floor + frame - XDP_TRAILER).min(bounds.length);

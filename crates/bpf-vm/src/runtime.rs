@@ -2,13 +2,15 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use bpf_isa::Placed;
 use bpf_object::Object;
 use bpf_object::btf::Btf;
 
 use crate::clock::{Clock, Random, Time};
+use crate::errno::Errno;
 use crate::fault::Fault;
 use crate::helper::{Shared, Timers};
-use crate::map::{Content, Map, MapTable};
+use crate::map::{Content, Map, MapDefinition, MapTable};
 use crate::program::Input;
 use crate::state::{Kind, State};
 use crate::world::{Environment, World};
@@ -138,6 +140,38 @@ impl Runtime {
     /// As [`Self::load`], with the types of the kernel that programs ask about (CO-RE).
     pub fn load_for(&self, object: &Object, kernel: &Btf) -> Result<Instance, RuntimeError> {
         self.loader().kernel(kernel).load(object)
+    }
+
+    /// Makes a map that belongs to no object.
+    pub fn map(&self, definition: MapDefinition) -> Result<Arc<Map>, RuntimeError> {
+        let name = definition.name.clone();
+        let failed = |source| RuntimeError::Map { map: name.clone(), source };
+        let map = Arc::new(Map::new(definition, self.cpus()).map_err(failed)?);
+        self.inner.shared.add_map(&map).ok_or(failed(Errno::ENOMEM))?;
+        Ok(map)
+    }
+
+    /// Binds instructions that belong to no object; they name maps by index in `maps`.
+    pub fn bind(
+        &self,
+        name: &str,
+        instructions: &[Placed],
+        maps: &[Arc<Map>],
+    ) -> Result<ProgramHandle, RuntimeError> {
+        let named = |map: &Arc<Map>| {
+            let many = || RuntimeError::Map { map: map.name().to_owned(), source: Errno::ENOMEM };
+            self.inner.shared.add_map(map).ok_or_else(many)?;
+            Ok(Some(map.clone()))
+        };
+        let maps = maps.iter().map(named).collect::<Result<Vec<_>, RuntimeError>>()?;
+        let program = load::bind_instructions(self, &maps, name, instructions)?;
+        Ok(ProgramHandle {
+            runtime: self.clone(),
+            name: name.to_owned(),
+            program: Arc::new(program),
+            kind: None,
+            environment: Environment::default(),
+        })
     }
 
     pub fn cpus(&self) -> u32 {

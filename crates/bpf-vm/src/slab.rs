@@ -98,7 +98,7 @@ impl Slab {
     /// The word at an offset, for locks and the like in values.
     pub fn half_at(&self, offset: u64) -> &AtomicU32 {
         let offset = self.check(offset, 4);
-        assert!(offset % 4 == 0, "a lock is aligned");
+        assert!(offset.is_multiple_of(4), "a lock is aligned");
         // SAFETY: within the slab and aligned; the slab outlives the reference.
         unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
     }

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::context::{Image, Socket, sk_buff, xdp_md};
-use crate::errno::Errno;
 use crate::fault::Stop;
 use crate::helper::TunnelKey;
 use crate::map::Map;
@@ -14,6 +13,9 @@ use crate::program::Program;
 use crate::run::Call;
 use crate::slab::Slab;
 use crate::world::Environment;
+
+/// The length of an Ethernet header.
+pub(crate) const ETHERNET: u32 = 14;
 
 /// Where a program wants its packet to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,7 @@ pub enum Redirect {
 pub(crate) enum Kind {
     Xdp,
     Skb { ethernet: bool },
+    SocketLookup,
     Other,
 }
 
@@ -65,8 +68,6 @@ pub(crate) enum Target {
     Record {
         address: u64,
     },
-    /// The packet.
-    Packet,
     Bytes(Arc<Slab>),
 }
 
@@ -84,6 +85,8 @@ pub(crate) struct State {
     pub kind: Kind,
     pub image: Image,
     pub packet: Option<Bounds>,
+    /// Where the network header begins, from the packet's start.
+    pub network: u32,
     pub redirect: Option<Redirect>,
     pub clones: Vec<(Redirect, Vec<u8>)>,
     pub trace: Vec<String>,
@@ -116,6 +119,7 @@ impl State {
             kind,
             image,
             packet: None,
+            network: if kind == (Kind::Skb { ethernet: false }) { 0 } else { ETHERNET },
             redirect: None,
             clones: Vec::new(),
             trace: Vec::new(),
@@ -144,7 +148,7 @@ impl State {
 
     /// Where the network header begins.
     pub fn link_header(&self) -> u32 {
-        if self.kind == (Kind::Skb { ethernet: false }) { 0 } else { 14 }
+        self.network
     }
 
     /// Writes the packet's bounds into the context.
@@ -164,7 +168,7 @@ impl State {
                 self.image.set_word(sk_buff::DATA_END, end);
                 self.image.set_word(sk_buff::DATA_META, meta);
             }
-            Kind::Other => {}
+            Kind::SocketLookup | Kind::Other => {}
         }
     }
 
@@ -177,10 +181,6 @@ impl State {
             writable: true,
         };
         Some((region(bounds.meta), region(bounds.data)))
-    }
-
-    pub fn packet(&mut self) -> Result<&mut Bounds, Errno> {
-        self.packet.as_mut().ok_or(Errno::EINVAL)
     }
 
     /// The socket behind a pointer or a context.

@@ -52,12 +52,8 @@ fn replace16(check: u16, from: u16, to: u16) -> u16 {
 }
 
 pub(super) fn difference(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
-    let is_odd = |length: u64| !length.is_multiple_of(4);
-    let [from, from_length, to, to_length, seed] = call.arguments;
+    // Any lengths, as Linux 6.18 has it. Earlier kernels refuse what isn't a multiple of 4.
     let (from_length, to_length) = (from_length & 0xffff_ffff, to_length & 0xffff_ffff);
-    if is_odd(from_length) || is_odd(to_length) {
-        return code(Err(Errno::EINVAL));
-    }
     let seed = seed as u32;
     let from = read_bytes(call, from, from_length)?;
     let to = read_bytes(call, to, to_length)?;
@@ -76,7 +72,9 @@ fn settle(sum: u32) -> u32 {
 }
 
 fn header(bounds: &Bounds, offset: u64) -> Option<u32> {
-    let in_packet = offset <= 0xffff && offset + 2 <= u64::from(bounds.len());
+    let offset = offset & 0xffff_ffff;
+    let whole = offset <= 0xffff && offset.is_multiple_of(2);
+    let in_packet = whole && offset + 2 <= u64::from(bounds.len());
     in_packet.then(|| bounds.data + offset as u32)
 }
 
@@ -88,14 +86,14 @@ fn load(bounds: &Bounds, at: u32) -> u16 {
 
 pub(super) fn l3_replace(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [_, offset, from, to, flags] = call.arguments;
-    if flags & !SIZE_MASK != 0 || offset > 0xffff || offset & 1 != 0 {
+    if flags & !SIZE_MASK != 0 {
         return code(Err(Errno::EINVAL));
     }
     let state = call.state::<State>()?;
     let Some(bounds) = state.packet.filter(|_| state.is_skb()) else {
         return code(Err(Errno::EINVAL));
     };
-    let Some(at) = header(&bounds, offset & 0xffff_ffff) else {
+    let Some(at) = header(&bounds, offset) else {
         return code(Err(Errno::EFAULT));
     };
     let check = load(&bounds, at);
@@ -113,7 +111,7 @@ pub(super) fn l3_replace(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
 pub(super) fn l4_replace(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [_, offset, from, to, flags] = call.arguments;
     let known = MARK_MANGLED_0 | MARK_ENFORCE | PSEUDO | SIZE_MASK | IPV6;
-    if flags & !known != 0 || offset > 0xffff || offset & 1 != 0 {
+    if flags & !known != 0 {
         return code(Err(Errno::EINVAL));
     }
     let state = call.state::<State>()?;

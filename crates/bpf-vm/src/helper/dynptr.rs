@@ -124,15 +124,6 @@ pub(super) fn read(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
             call.read(address + from, &mut bytes)?;
         }
         Target::Bytes(slab) => slab.load(from, &mut bytes),
-        Target::Packet => {
-            let Some(bounds) = call.state::<State>()?.packet else {
-                return code(Err(Errno::EINVAL));
-            };
-            if from + length > bounds.len().into() {
-                return code(Err(Errno::E2BIG));
-            }
-            bounds.read(bounds.data + from as u32, &mut bytes);
-        }
     }
     call.write(to, &bytes)?;
     Ok(0)
@@ -157,15 +148,6 @@ pub(super) fn write(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
             call.write(address + to, &bytes)?;
         }
         Target::Bytes(slab) => slab.store(to, &bytes),
-        Target::Packet => {
-            let Some(bounds) = call.state::<State>()?.packet else {
-                return code(Err(Errno::EINVAL));
-            };
-            if to + length > bounds.len().into() {
-                return code(Err(Errno::E2BIG));
-            }
-            bounds.write(bounds.data + to as u32, &bytes);
-        }
     }
     Ok(0)
 }
@@ -181,8 +163,8 @@ pub(super) fn data(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         Target::Memory { address } | Target::Record { address } => {
             Ok(address + u64::from(dynptr.offset) + offset)
         }
-        // Packets are reached by slices.
-        Target::Packet | Target::Bytes(_) => Ok(0),
+        // Samples can only be read.
+        Target::Bytes(_) => Ok(0),
     }
 }
 

@@ -3,9 +3,8 @@
 use super::*;
 use crate::context::sk_buff as s;
 use crate::packet::{Bounds, LONGEST};
-use crate::state::{Kind, packet_moved};
+use crate::state::{ETHERNET, Kind, packet_moved};
 
-const ETHERNET: u32 = 14;
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const VLAN: [u16; 2] = [0x8100, 0x88a8];
@@ -165,7 +164,7 @@ pub(super) fn change_tail(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
 pub(super) fn change_head(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [_, room, flags, ..] = call.arguments;
     let room = room as u32;
-    change(call, |_, bounds| {
+    change(call, |state, bounds| {
         if flags != 0
             || u64::from(bounds.len()) + u64::from(room) > SKB_MAX.max(bounds.len()).into()
         {
@@ -174,6 +173,7 @@ pub(super) fn change_head(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         bounds.data = bounds.data.checked_sub(room).ok_or(Errno::ENOMEM)?;
         bounds.clear(bounds.data, room);
         bounds.meta = bounds.data;
+        state.network += room;
         Ok(())
     })
 }
@@ -253,6 +253,7 @@ pub(super) fn vlan_push(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
             // The tag that is there goes into the packet.
             let outer = u16::from_be(image.word(s::VLAN_PROTO) as u16);
             insert(bounds, 12, 4)?;
+            state.network += 4;
             let tci = image.word(s::VLAN_TCI) as u16;
             bounds.write(bounds.data + 12, &outer.to_be_bytes());
             bounds.write(bounds.data + 14, &tci.to_be_bytes());
@@ -270,13 +271,14 @@ fn show_tag(state: &State, protocol: u16, tci: u16) {
 }
 
 /// Takes the tag out of the packet's bytes.
-fn cut_tag(state: &State, bounds: &mut Bounds) -> Result<u16, Errno> {
+fn cut_tag(state: &mut State, bounds: &mut Bounds) -> Result<u16, Errno> {
     if bounds.len() < ETHERNET + 4 {
         return Err(Errno::ENOMEM);
     }
     let mut tag = [0; 4];
     bounds.read(bounds.data + 14, &mut tag);
     cut(bounds, 12, 4)?;
+    state.network = state.network.saturating_sub(4).max(ETHERNET);
     set_protocol(state, u16::from_be_bytes([tag[2], tag[3]]));
     Ok(u16::from_be_bytes([tag[0], tag[1]]))
 }
@@ -441,10 +443,6 @@ pub(super) fn adjust_head(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         let data = data as u32;
         let old_meta = bounds.meta;
         bounds.shift(old_meta, data - meta, meta);
-        if data < bounds.data {
-            // What was never written holds nothing.
-            bounds.clear(data, (bounds.data - data).min(bounds.end - data));
-        }
         bounds.data = data;
         bounds.meta = data - meta;
         Ok(())
@@ -461,11 +459,8 @@ pub(super) fn adjust_meta(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
             return Err(Errno::EINVAL);
         }
         let length = bounds.data - meta as u32;
-        if length % 4 != 0 || length > LONGEST_META {
+        if !length.is_multiple_of(4) || length > LONGEST_META {
             return Err(Errno::EACCES);
-        }
-        if (meta as u32) < bounds.meta {
-            bounds.clear(meta as u32, bounds.meta - meta as u32);
         }
         bounds.meta = meta as u32;
         Ok(())

@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::*;
-use crate::context::{Endpoint, Socket};
+use crate::context::{Endpoint, Socket, sk_lookup};
 use crate::map::Content;
 use crate::memory::Region;
 use crate::slab::Slab;
-use crate::state::lend_socket;
+use crate::state::{Kind, lend_socket};
 
 /// `BPF_LOCAL_STORAGE_GET_F_CREATE`.
 const CREATE: u64 = 1;
@@ -135,6 +135,7 @@ pub(super) fn assign(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         // A program of sk_lookup may take back its choice.
         if socket == 0 && !state.is_skb() {
             state.assigned = None;
+            show_choice(state, 0);
             return Ok(0);
         }
         return code(Err(Errno::EINVAL));
@@ -154,7 +155,15 @@ pub(super) fn assign(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         }
     }
     state.assigned = Some(cookie);
+    show_choice(state, socket);
     Ok(0)
+}
+
+/// A program of sk_lookup finds its choice in its context.
+fn show_choice(state: &State, socket: u64) {
+    if state.kind == Kind::SocketLookup {
+        state.image.set_double(sk_lookup::SK, socket);
+    }
 }
 
 /// The value of an owner in a map of storage, made if the flags ask for it.

@@ -104,30 +104,15 @@ impl Hash {
 
     #[inline]
     fn hash(&self, key: &[u8]) -> u32 {
-        let mut state = self.seed;
-        let mut words = key.chunks_exact(8);
-        for word in &mut words {
-            state = fold(state ^ u64::from_le_bytes(word.try_into().unwrap_or_default()));
-        }
-        let rest = words.remainder();
-        if !rest.is_empty() {
-            state = fold(state ^ tail(rest));
-        }
-        let state = fold(state ^ key.len() as u64);
+        // All keys have the same length, so that it needn't be part.
+        let state = key.chunks(8).fold(self.seed, |state, word| fold(state ^ tail(word)));
         (state ^ state >> 32) as u32
     }
 
     #[inline]
     fn is_key(&self, node: usize, key: &[u8]) -> bool {
         let nodes = &self.nodes.words()[node + 1..node + self.node_words];
-        let words = key.chunks_exact(8);
-        let rest = words.remainder();
-        let same = |(word, held): (&[u8], &AtomicU64)| {
-            u64::from_le_bytes(word.try_into().unwrap_or_default()) == held.load(Relaxed)
-        };
-        words.zip(nodes).all(same)
-            && (rest.is_empty()
-                || nodes.last().is_some_and(|held| held.load(Relaxed) == tail(rest)))
+        key.chunks(8).zip(nodes).all(|(word, held)| tail(word) == held.load(Relaxed))
     }
 
     fn write_key(&self, node: usize, key: &[u8]) {
@@ -166,7 +151,45 @@ impl Hash {
         if key.len() != self.key_size {
             return None;
         }
-        self.find_hashed(key, self.hash(key))
+        match *key {
+            [a, b, c, d] => self.find_words([u32::from_le_bytes([a, b, c, d]).into()]),
+            [a, b, c, d, e, f, g, h] => {
+                self.find_words([u64::from_le_bytes([a, b, c, d, e, f, g, h])])
+            }
+            _ => match key.as_chunks().0 {
+                [first, second] if key.len() == 16 => {
+                    self.find_words([u64::from_le_bytes(*first), u64::from_le_bytes(*second)])
+                }
+                _ => self.find_hashed(key, self.hash(key)),
+            },
+        }
+    }
+
+    /// As [`Self::find_hashed`], for keys of one or two words.
+    #[inline(always)]
+    fn find_words<const WORDS: usize>(&self, key: [u64; WORDS]) -> Option<u32> {
+        let state = key.iter().fold(self.seed, |state, word| fold(state ^ word));
+        let hash = (state ^ state >> 32) as u32;
+        let bucket = self.bucket(hash);
+        let nodes = self.nodes.words();
+        let heads = self.buckets.halves();
+        'again: loop {
+            let mut link = heads[bucket as usize].load(Acquire);
+            while link & END == 0 {
+                let index = link.checked_sub(1)?;
+                let node = &nodes[index as usize * (WORDS + 1)..][..WORDS + 1];
+                let word = node[0].load(Acquire);
+                let held = node[1..].iter().map(|word| word.load(Relaxed));
+                if (word >> 32) as u32 == hash && held.eq(key) {
+                    return Some(index);
+                }
+                link = word as u32;
+            }
+            if link & !END == bucket {
+                return None;
+            }
+            continue 'again;
+        }
     }
 
     #[inline]

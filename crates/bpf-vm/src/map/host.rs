@@ -9,6 +9,9 @@ use super::*;
 use crate::errno::Errno;
 use crate::program::Program;
 
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 impl Map {
     fn writable(&self) -> Result<(), Errno> {
         if self.frozen.load(Acquire) || self.definition.flags & flag::RDONLY != 0 {
@@ -116,6 +119,12 @@ impl Map {
         let mut bytes = vec![0; self.definition.value_size as usize];
         slab.load(0, &mut bytes);
         Ok(bytes)
+    }
+
+    /// Whether there is something under a key; a look-up that copies nothing.
+    #[inline]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.find(key, 0).is_some()
     }
 
     /// The values of a per-CPU map under a key, one for each CPU.
@@ -277,11 +286,7 @@ impl Map {
     }
 
     /// Up to `count` entries behind `after`, or from the first on.
-    pub fn lookup_batch(
-        &self,
-        after: Option<&[u8]>,
-        count: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+    pub fn lookup_batch(&self, after: Option<&[u8]>, count: usize) -> Result<Vec<Entry>, Errno> {
         let mut entries = Vec::new();
         let mut after = after.map(<[u8]>::to_vec);
         while entries.len() < count {
@@ -306,7 +311,7 @@ impl Map {
     }
 
     /// All entries: keys with their values.
-    pub fn entries(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+    pub fn entries(&self) -> Result<Vec<Entry>, Errno> {
         if let Content::Trie(trie, values) = &self.content {
             self.readable()?;
             return Ok(trie

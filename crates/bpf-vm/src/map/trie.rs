@@ -23,6 +23,9 @@ const DATA: usize = 2;
 
 const FORK: u64 = 1 << 32;
 
+/// Words of the longest data: 256 bytes.
+const WORDS: usize = 32;
+
 #[derive(Debug)]
 pub(crate) struct Trie {
     data_size: usize,
@@ -123,9 +126,14 @@ impl Trie {
     #[inline]
     pub fn find(&self, key: &[u8]) -> Option<u32> {
         let (length, data) = self.split(key)?;
+        let mut words = [0; WORDS];
+        let words = &mut words[..self.node_words - DATA];
+        for (word, bytes) in words.iter_mut().zip(data.chunks(8)) {
+            *word = big_word(bytes);
+        }
         loop {
             let before = self.sequence.load(Acquire);
-            let found = self.descend(length, data);
+            let found = self.descend(length, words);
             fence(Acquire);
             if before & 1 == 0 && self.sequence.load(Relaxed) == before {
                 return found;
@@ -134,23 +142,41 @@ impl Trie {
         }
     }
 
-    fn descend(&self, length: u32, data: &[u8]) -> Option<u32> {
+    #[inline]
+    fn descend(&self, length: u32, key: &[u64]) -> Option<u32> {
         let mut found = None;
         let mut node = self.root.load(Acquire).checked_sub(1);
+        // Words that are known to be equal: a node shares its parent's prefix.
+        let mut equal = 0;
         // A prefix grows with every step; if it doesn't, a writer is at work.
         for _ in 0..=self.data_size * 8 {
             let Some(index) = node else { break };
-            let own = self.prefix_length(index);
-            if self.common(index, length, data) < own {
+            let start = index as usize * self.node_words;
+            let words = &self.nodes.words()[start..start + self.node_words];
+            let kind = words[LENGTH].load(Relaxed);
+            let own = kind as u32;
+            if own > length {
                 break;
             }
-            if !self.is_fork(index) {
+            let (whole, rest) = (own as usize / 64, own % 64);
+            let held = |number: usize| words.get(DATA + number).map_or(0, |w| w.load(Relaxed));
+            let same = (equal..whole).all(|number| key.get(number) == Some(&held(number)));
+            let mask = !(u64::MAX >> rest);
+            let part = key.get(whole).map_or(0, |word| (word ^ held(whole)) & mask);
+            if !same || part != 0 {
+                break;
+            }
+            equal = whole;
+            if kind & FORK == 0 {
                 found = Some(index);
             }
-            if own >= length {
+            if own == length {
                 break;
             }
-            node = self.child(index, bit(data, own));
+            let bit = key.get(whole).is_some_and(|word| word >> (63 - rest) & 1 != 0);
+            let children = words[CHILDREN].load(Acquire);
+            let child = if bit { (children >> 32) as u32 } else { children as u32 };
+            node = child.checked_sub(1);
         }
         found
     }
@@ -379,9 +405,10 @@ fn common_bits(a: &[u8], b: &[u8]) -> u32 {
 }
 
 fn big_word(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk() {
-        Some(word) => u64::from_be_bytes(*word),
-        None => {
+    match *bytes {
+        [a, b, c, d] => u64::from(u32::from_be_bytes([a, b, c, d])) << 32,
+        [a, b, c, d, e, f, g, h] => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+        _ => {
             let mut word = [0; 8];
             word[..bytes.len()].copy_from_slice(bytes);
             u64::from_be_bytes(word)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use bpf_isa::Wide;
+use bpf_isa::{Placed, Wide};
 use bpf_object::btf::{Btf, Kind, TypeId};
 use bpf_object::{InitialValue, MapType, Object, Origin, PointerTarget, Role};
 
@@ -11,7 +11,7 @@ use super::instance::Bound;
 use super::{Engine, Instance, Runtime, RuntimeError};
 use crate::errno::Errno;
 use crate::fault::LoadError;
-use crate::helper::{HELPERS, Shared, helper};
+use crate::helper::{Shared, helper};
 use crate::jit::CompileOptions;
 use crate::map::{Map, MapDefinition, update};
 use crate::platform::{Helper, Platform};
@@ -160,29 +160,35 @@ pub(super) fn bind(
     maps: &[Option<Arc<Map>>],
     linked: &bpf_object::Program,
 ) -> Result<Bound, RuntimeError> {
-    let program = &linked.name;
+    let program = bind_instructions(runtime, maps, &linked.name, &linked.instructions)?;
+    Ok(Bound { program: Arc::new(program), kind: linked.kind.clone() })
+}
+
+pub(super) fn bind_instructions(
+    runtime: &Runtime,
+    maps: &[Option<Arc<Map>>],
+    name: &str,
+    instructions: &[Placed],
+) -> Result<Program, RuntimeError> {
     let binding = Binding { shared: &runtime.inner.shared, maps };
     let refused = |source| match source {
         LoadError::UnknownHelper { id, .. } => {
-            let helper = match bpf_interface_name(id) {
-                Some(name) => format!("helper {id} ({name})"),
-                None => format!("helper {id}"),
-            };
-            RuntimeError::Helper { program: program.clone(), helper }
+            RuntimeError::Helper { program: name.to_owned(), helper: helper_name(id) }
         }
-        source => RuntimeError::Load { program: program.clone(), source },
+        source => RuntimeError::Load { program: name.to_owned(), source },
     };
-    let mut loaded = Program::load_placed(&linked.instructions, &binding).map_err(refused)?;
+    let mut loaded = Program::load_placed(instructions, &binding).map_err(refused)?;
     if runtime.inner.engine == Engine::Jit {
         loaded = loaded.compile(CompileOptions::default()).map_err(|source| {
-            RuntimeError::Compile { program: program.clone(), source: Arc::new(source) }
+            RuntimeError::Compile { program: name.to_owned(), source: Arc::new(source) }
         })?;
     }
-    Ok(Bound { program: Arc::new(loaded), kind: linked.kind.clone() })
+    Ok(loaded)
 }
 
-fn bpf_interface_name(id: i32) -> Option<&'static str> {
-    HELPERS.iter().find(|(known, _)| *known == id).map(|(_, name)| *name)
+fn helper_name(id: i32) -> String {
+    let known = u32::try_from(id).ok().and_then(bpf_interface::helper::by_id);
+    known.map_or_else(|| format!("helper {id}"), |known| format!("{} ({id})", known.name))
 }
 
 fn definition(object: &Object, map: &bpf_object::Map, cpus: u32) -> MapDefinition {

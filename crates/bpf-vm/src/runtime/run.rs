@@ -76,7 +76,7 @@ impl ProgramHandle {
     /// [`Outcome::assigned`].
     pub fn run_socket_lookup(&self, lookup: &SocketLookup) -> Result<Outcome, RuntimeError> {
         let image = lookup.image().map_err(RuntimeError::Memory)?;
-        let mut state = self.state(Kind::Other, image);
+        let mut state = self.state(Kind::SocketLookup, image);
         self.run(&mut state, None)
     }
 

@@ -147,3 +147,78 @@ pub fn possible_cpus() -> u32 {
     let last = text.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<u32>().ok());
     last.map_or(1, |last| last + 1)
 }
+
+#[derive(Default)]
+#[repr(C)]
+struct Load {
+    kind: u32,
+    count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+}
+
+#[derive(Default)]
+#[repr(C)]
+struct TestRun {
+    program: u32,
+    result: u32,
+    size_in: u32,
+    size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+}
+
+const PROG_LOAD: i64 = 5;
+const PROG_TEST_RUN: i64 = 10;
+
+/// A program of the kernel.
+#[allow(dead_code, reason = "one of two tests that share this file runs programs")]
+pub struct KernelProgram(OwnedFd);
+
+#[allow(dead_code, reason = "as above")]
+impl KernelProgram {
+    /// The error is what the verifier says.
+    pub fn load(kind: u32, code: &[u8]) -> Result<Self, String> {
+        let mut log = vec![0u8; 1 << 20];
+        let license = c"GPL";
+        let mut load = Load {
+            kind,
+            count: code.len() as u32 / 8,
+            instructions: code.as_ptr().expose_provenance() as u64,
+            license: license.as_ptr().expose_provenance() as u64,
+            log_level: 1,
+            log_size: log.len() as u32,
+            log: log.as_mut_ptr().expose_provenance() as u64,
+        };
+        match bpf(PROG_LOAD, &mut load) {
+            // SAFETY: the kernel has just made the descriptor for us.
+            Ok(file) => Ok(Self(unsafe { OwnedFd::from_raw_fd(file as i32) })),
+            Err(error) => {
+                let text = String::from_utf8_lossy(log.split(|byte| *byte == 0).next().unwrap());
+                Err(format!("{error}: {text}"))
+            }
+        }
+    }
+
+    /// What it returns for a packet, and what it makes of it.
+    pub fn run(&self, packet: &[u8]) -> Result<(u32, Vec<u8>), Errno> {
+        let mut after = vec![0; packet.len() + 8192];
+        let mut run = TestRun {
+            program: self.0.as_raw_fd() as u32,
+            size_in: packet.len() as u32,
+            size_out: after.len() as u32,
+            data_in: packet.as_ptr().expose_provenance() as u64,
+            data_out: after.as_mut_ptr().expose_provenance() as u64,
+            repeat: 1,
+            ..TestRun::default()
+        };
+        bpf(PROG_TEST_RUN, &mut run)?;
+        after.truncate(run.size_out as usize);
+        Ok((run.result, after))
+    }
+}
