@@ -52,6 +52,7 @@ fn replace16(check: u16, from: u16, to: u16) -> u16 {
 }
 
 pub(super) fn difference(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [from, from_length, to, to_length, seed] = call.arguments;
     // Any lengths, as Linux 6.18 has it. Earlier kernels refuse what isn't a multiple of 4.
     let (from_length, to_length) = (from_length & 0xffff_ffff, to_length & 0xffff_ffff);
     let seed = seed as u32;
