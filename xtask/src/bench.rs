@@ -29,6 +29,9 @@ pub enum Bench {
     Agent,
     /// 5,000 identities and 250 policies
     Policy,
+    /// The engines for eBPF in user space beside rbpf's and the kernel's compiler (the last needs
+    /// root, and is skipped without)
+    Vm,
 }
 
 pub fn run(bench: &Bench) -> Result<()> {
@@ -40,6 +43,10 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Agent => vec!["agent".into()],
         Bench::Policy => {
             return workspace::run(workspace::cargo().args(["bench", "-p", "policy"]));
+        }
+        Bench::Vm => {
+            let arguments = ["bench", "-p", "bpf-vm", "--bench", "engines"];
+            return workspace::run(workspace::cargo().args(arguments));
         }
     };
     if let Some(reason) = gate::missing_privilege() {

@@ -6,12 +6,17 @@
 //! helpers without translation; every access is held against the lent regions, so a program can
 //! be wrong but not harmful: it ends with a [`Fault`].
 //!
+//! Two engines do the same: the interpreter is the reference, the compiler ([`Program::compile`],
+//! x86-64 on Linux) gives machine code. What a verifier has accepted is compiled without checks.
+//!
 //! The crate runs programs that nobody has verified. It does not know whether a kernel would
 //! accept one, what its context means, or where it comes from: those are the verifier's, the
 //! platform's and the object loader's.
 //!
-//! `unsafe` is in `memory.rs` (access to checked addresses) and `interpret.rs` (the stack, and
-//! instructions at checked positions). Users of this crate need none.
+//! `unsafe` is in `memory.rs` (access to checked addresses), `run.rs` and `interpret.rs` (the
+//! stack, and instructions at checked positions) and `jit/` (memory for code, and the way in and
+//! out). Users of this crate need none, unless they vouch for a program themselves
+//! ([`Program::compile_unchecked`]).
 
 mod clock;
 pub mod conformance;

@@ -5,6 +5,9 @@
 //! operands, addresses may have an index: so the improvements can say what they found, and each
 //! back end finds the best form for it.
 
+#[cfg(test)]
+mod display;
+
 use bpf_isa::{
     Access, AluOp, AtomicOp, Condition, Extension, Narrow, Order, Register, Size, Source, Span,
     Width,

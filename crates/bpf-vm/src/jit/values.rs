@@ -63,8 +63,8 @@ struct Values<'a> {
     copied: [Option<Register>; 11],
     /// Changes whenever memory may.
     memory: u32,
-    /// The last instruction from which the code may have gone elsewhere.
-    left_at: u32,
+    /// From here on, nothing leads elsewhere.
+    straight_from: usize,
     position: usize,
 }
 
@@ -77,7 +77,7 @@ pub(super) fn improve(code: &mut [Inst], flow: &Flow, mode: Mode) {
         registers: [Number(0); 11],
         copied: [None; 11],
         memory: 0,
-        left_at: 0,
+        straight_from: 0,
         position: 0,
     };
     values.forget_all();
@@ -87,10 +87,10 @@ pub(super) fn improve(code: &mut [Inst], flow: &Flow, mode: Mode) {
         if !flow.is_reached(position) {
             continue;
         }
+        values.position = position;
         if flow.is_target[position] || is_entry {
             values.forget_all();
         }
-        values.position = position;
         values.step();
     }
 }
@@ -100,7 +100,7 @@ impl Values<'_> {
         self.table.clear();
         self.copied = [None; 11];
         self.memory += 1;
-        self.left_at = self.position as u32;
+        self.straight_from = self.position;
         for register in Register::ALL {
             self.set(register, Kind::Unknown, 64);
         }
@@ -164,14 +164,21 @@ impl Values<'_> {
         }
     }
 
+    /// As [`Self::origin`], for an operation that looks at the lower half only.
+    fn origin_of_width(&self, register: Register, width: Width) -> Register {
+        match (width, self.of(register).kind) {
+            (Width::W32, Kind::Low(whole)) => self.holder(whole),
+            _ => None,
+        }
+        .unwrap_or_else(|| self.origin(register))
+    }
+
     fn source(&self, source: Source, width: Width) -> Source {
         let Source::Register(register) = source else { return source };
-        match self.constant(register) {
-            Some(value) => match immediate(value, width) {
-                Some(imm) => Source::Immediate(imm),
-                None => Source::Register(self.origin(register)),
-            },
-            None => Source::Register(self.origin(register)),
+        let constant = self.constant(register).and_then(|value| immediate(value, width));
+        match constant {
+            Some(imm) => Source::Immediate(imm),
+            None => Source::Register(self.origin_of_width(register, width)),
         }
     }
 
@@ -224,26 +231,26 @@ impl Values<'_> {
                     self.code[self.position] =
                         if holds { Inst::Jump { target } } else { Inst::Nothing };
                 } else {
-                    let left = self.origin(left);
+                    let left = self.origin_of_width(left, width);
                     self.code[self.position] =
                         Inst::JumpIf { condition, width, left, right, target };
                 }
-                self.left_at = self.position as u32;
+                self.straight_from = self.position + 1;
             }
-            Inst::MayGoto { .. } => self.left_at = self.position as u32,
+            Inst::MayGoto { .. } => self.straight_from = self.position + 1,
             inst if inst.is_call() => {
                 for register in Set::ARGUMENTS.with(Set::R0).iter() {
                     self.set(register, Kind::Unknown, 64);
                 }
                 self.memory += 1;
-                self.left_at = self.position as u32;
+                self.straight_from = self.position + 1;
             }
             inst => {
                 if let Some(register) = inst.written() {
                     self.set(register, Kind::Unknown, 64);
                 }
                 self.memory += 1;
-                self.left_at = self.position as u32;
+                self.straight_from = self.position + 1;
             }
         }
     }
@@ -310,9 +317,8 @@ impl Values<'_> {
         if let (Some(left), Source::Immediate(imm)) = (self.constant(left), right) {
             return self.set_constant(dst, semantics::alu(op, width, left, imm as u64));
         }
-        let left = self.origin(left);
-        let inst = Inst::Alu { op, width, dst, left, right };
-        self.code[self.position] = inst;
+        let left = self.origin_of_width(left, width);
+        self.code[self.position] = Inst::Alu { op, width, dst, left, right };
         if self.fold(op, width, dst, left, right)
             || self.composed(op, width, dst, left, right)
             || self.pair_of_shifts(op, width, dst, left, right)
@@ -368,3 +374,6 @@ fn immediate(value: u64, width: Width) -> Option<i32> {
         Width::W64 => i32::try_from(value.cast_signed()).ok(),
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod tests;

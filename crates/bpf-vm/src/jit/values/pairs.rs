@@ -132,7 +132,7 @@ impl Values<'_> {
         let between = position + 1..self.position;
         if written != dst
             || shifted != dst
-            || (self.left_at as usize) >= position
+            || self.straight_from > position
             || self.code[between].iter().any(|inst| {
                 inst.read().has(dst) || inst.written() == Some(dst) || inst.target().is_some()
             })

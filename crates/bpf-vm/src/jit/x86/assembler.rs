@@ -534,3 +534,6 @@ impl Assembler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
