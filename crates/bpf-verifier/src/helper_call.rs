@@ -82,6 +82,7 @@ impl Engine<'_> {
                     }
                     refuse(Rule::ReferenceLeak, "tail_call would lead to reference leak")
                 })?;
+                self.check_tail_call_map(arguments[1].what)?;
             }
             81 => {
                 if !arguments[1].is_null() {

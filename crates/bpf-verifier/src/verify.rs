@@ -49,6 +49,8 @@ pub fn verify_with_log(request: &Request<'_>) -> (Verdict, Vec<String>) {
         checkpoints: Vec::new(),
         at: vec![Vec::new(); length],
         pending: Vec::new(),
+        returns: Vec::new(),
+        marks: 0,
         last_id: 0,
         in_history: false,
         filled: None,
@@ -139,6 +141,7 @@ impl Engine<'_> {
         self.checkpoints.clear();
         self.at.iter_mut().for_each(Vec::clear);
         self.pending.clear();
+        self.returns.clear();
         let start = self.code.functions[index].start;
         self.entry = index;
         let mut frame = Frame::new(index, 0, 0);
@@ -165,6 +168,13 @@ impl Engine<'_> {
         use bpf_interface::program;
         use bpf_object::ProgramType as P;
         let kind = &self.request.kind;
+        // `BPF_MAXINSNS`; with CAP_BPF there is no limit but that of complexity.
+        if !self.privileged() && self.code.len() > 4096 {
+            return refuse(
+                Rule::TooComplex,
+                format!("at most 4096 instructions, the program has {}", self.code.len()),
+            );
+        }
         if bpf_interface::context::of(kind.program).is_none() {
             return unmodelled(format!("programs of type {}", kind.program));
         }

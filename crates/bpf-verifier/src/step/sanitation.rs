@@ -23,6 +23,10 @@ pub(crate) enum Mask {
         in_place: bool,
         limit: i64,
     },
+    /// Not an addition, but the index of a tail call into this map.
+    TailCall {
+        map: u32,
+    },
 }
 
 /// What is known before the addition, for the check behind it.
@@ -123,6 +127,21 @@ impl Engine<'_> {
                         operation(op)
                     ),
                 );
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The kernel masks the index of a tail call by the map's size, which must be one for all paths.
+    pub fn check_tail_call_map(&mut self, map: u32) -> Check {
+        if self.privileged() {
+            return Ok(());
+        }
+        match self.masks.get_mut(self.slot) {
+            Some(known @ None) => *known = Some(Mask::TailCall { map }),
+            Some(Some(known)) if *known != (Mask::TailCall { map }) => {
+                return refuse(Rule::MapKind, "tail_call abusing map_ptr");
             }
             _ => {}
         }
