@@ -87,6 +87,8 @@ pub(crate) struct State {
     pub packet: Option<Bounds>,
     /// Where the network header begins, from the packet's start.
     pub network: u32,
+    /// A program has put an outer header before it.
+    pub encapsulated: bool,
     pub redirect: Option<Redirect>,
     pub clones: Vec<(Redirect, Vec<u8>)>,
     pub trace: Vec<String>,
@@ -119,6 +121,7 @@ impl State {
             kind,
             image,
             packet: None,
+            encapsulated: false,
             network: if kind == (Kind::Skb { ethernet: false }) { 0 } else { ETHERNET },
             redirect: None,
             clones: Vec::new(),

@@ -355,9 +355,12 @@ mod room {
     pub const ENCAP_L3_IPV6: u64 = 1 << 2;
     pub const ENCAP_L4_GRE: u64 = 1 << 3;
     pub const ENCAP_L4_UDP: u64 = 1 << 4;
+    pub const ENCAP_L2_ETH: u64 = 1 << 6;
     pub const DECAP_L3_IPV4: u64 = 1 << 7;
     pub const DECAP_L3_IPV6: u64 = 1 << 8;
-    /// With `FIXED_GSO`, `NO_CSUM_RESET`, `ENCAP_L2_ETH` and the length of an inner link header.
+    /// `FIXED_GSO`, `NO_CSUM_RESET`, and what takes headers away.
+    pub const SHRINKING: u64 = 1 | 1 << 5 | DECAP_L3_IPV4 | DECAP_L3_IPV6;
+    /// All, with the length of an inner link header.
     pub const KNOWN: u64 = 0x1ff | 0xff << 56;
     /// `BPF_ADJ_ROOM_NET` and `BPF_ADJ_ROOM_MAC`.
     pub const NET: u32 = 0;
@@ -406,16 +409,31 @@ pub(super) fn adjust_room(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
             return Err(Errno::ENOTSUPP);
         }
         let (v4, v6) = (flags & room::ENCAP_L3_IPV4 != 0, flags & room::ENCAP_L3_IPV6 != 0);
-        let both = room::ENCAP_L4_GRE | room::ENCAP_L4_UDP;
-        if !shrinks && ((v4 && v6) || flags & both == both) {
+        let encapsulates = !shrinks && (v4 || v6);
+        if shrinks && flags & !room::SHRINKING != 0 {
             return Err(Errno::EINVAL);
+        }
+        if encapsulates {
+            let both = room::ENCAP_L4_GRE | room::ENCAP_L4_UDP;
+            let inner = (flags >> 56) as u32;
+            let no_link = flags & room::ENCAP_L2_ETH != 0 && inner < ETHERNET;
+            if (v4 && v6) || flags & both == both || no_link {
+                return Err(Errno::EINVAL);
+            }
+            if state.encapsulated {
+                return Err(Errno::EALREADY);
+            }
+            if inner > length {
+                return Err(Errno::EINVAL);
+            }
+            state.encapsulated = true;
         }
         if shrinks {
             cut(bounds, at, length)?
         } else {
             insert(bounds, at, length)?
         }
-        if !shrinks && (v4 || v6) {
+        if encapsulates {
             set_protocol(state, if v6 { IPV6 } else { IPV4 });
         }
         match decapsulates {
