@@ -49,9 +49,10 @@ fn drop(env: &impl Env, why: Why) -> Verdict {
     Verdict::Drop
 }
 
-/// A frame that came from outside.
+/// A frame that came from outside. `packet` is memory to work in, whatever it holds: in the kernel it
+/// is not on the stack, whose every value the verifier would follow along every path.
 #[inline(always)]
-pub fn balance(env: &impl Env, frame: &mut impl Frame) -> Verdict {
+pub fn balance(env: &impl Env, frame: &mut impl Frame, packet: &mut Packet) -> Verdict {
     let Some(settings) = env.settings() else { return Verdict::Pass };
     let settings: &Settings = &settings;
     if settings.flags & settings_flags::DECAPSULATE != 0 {
@@ -62,19 +63,18 @@ pub fn balance(env: &impl Env, frame: &mut impl Frame) -> Verdict {
             decapsulate::Step::Transmit => return Verdict::Transmit,
         }
     }
-    let mut packet = Packet::EMPTY;
-    match parse::parse(frame, settings, &mut packet) {
+    match parse::parse(frame, settings, packet) {
         Next::Flow => {}
         Next::Pass => return Verdict::Pass,
-        Next::Echo => return answer::echo(env, frame, settings, &packet),
+        Next::Echo => return answer::echo(env, frame, settings, packet),
         Next::Fragment => {
-            if !fragments::resolve(env, &mut packet) {
+            if !fragments::resolve(env, packet) {
                 return drop(env, Why(counter::DROP_FRAGMENT_UNKNOWN));
             }
         }
         Next::Drop => return drop(env, Why(packet.why)),
     }
-    forward(env, frame, settings, &mut packet)
+    forward(env, frame, settings, packet)
 }
 
 /// A packet whose flow is known.

@@ -4,6 +4,7 @@
 //! It knows how to ask the kernel, and nothing of what is decided with the answers.
 
 #![no_std]
+#![feature(asm_experimental_arch)]
 
 pub mod balancer;
 pub mod kernel;

@@ -7,8 +7,22 @@ use aya_ebpf::bindings::{TC_ACT_PIPE, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPE
 use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use dataplane::balancer::{self, Check, Frame as _, Verdict};
+use dataplane::balancer::{self, Check, Frame as _, Packet, Verdict};
 use kit::balancer::{Kernel, SkbFrame, XdpFrame};
+use kit::map::PerCpuArray;
+
+/// Working memory of the frame in hand: no other program interrupts these on their CPU.
+#[unsafe(link_section = ".maps")]
+#[unsafe(export_name = "lb_scratch")]
+static SCRATCH: PerCpuArray<[u64; size_of::<Packet>().div_ceil(8)], 2> = PerCpuArray::new();
+
+/// XDP and tc have one each: a frame that XDP lets through may meet the other.
+#[inline(always)]
+fn scratch(index: u32) -> Option<&'static mut Packet> {
+    // SAFETY: an element of that size and alignment, which only this CPU uses and only until the
+    // program ends. The zeros that it starts with are valid for every field of `Packet`.
+    unsafe { SCRATCH.lookup(&index).cast::<Packet>().as_mut() }
+}
 
 #[inline(always)]
 fn action(verdict: Verdict) -> u32 {
@@ -25,7 +39,8 @@ fn action(verdict: Verdict) -> u32 {
 pub fn balance(ctx: XdpContext) -> u32 {
     // SAFETY: the context of this program.
     let mut frame = unsafe { XdpFrame::new(ctx.ctx) };
-    action(balancer::balance(&Kernel, &mut frame))
+    let Some(packet) = scratch(0) else { return xdp_action::XDP_PASS };
+    action(balancer::balance(&Kernel, &mut frame, packet))
 }
 
 /// The same on interfaces that take no XDP programs.
@@ -33,7 +48,8 @@ pub fn balance(ctx: XdpContext) -> u32 {
 pub fn balance_tc(ctx: TcContext) -> i32 {
     // SAFETY: the context of this program.
     let mut frame = unsafe { SkbFrame::new(ctx.skb.skb, 14 + 4 + 40 + 20) };
-    match balancer::balance(&Kernel, &mut frame) {
+    let Some(packet) = scratch(1) else { return TC_ACT_UNSPEC };
+    match balancer::balance(&Kernel, &mut frame, packet) {
         Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop => TC_ACT_SHOT,
         // SAFETY: the helper has no preconditions: what it can't do ends in a drop.

@@ -130,8 +130,10 @@ impl TestBench {
     pub fn run(&self, frame: &[u8], mark: u32) -> Result<Outcome> {
         /// Offset of the mark in `struct __sk_buff`.
         const MARK: usize = 8;
-        let mut context = [0; MARK + 4];
-        context[MARK..].copy_from_slice(&mark.to_ne_bytes());
+        /// Bytes of it, all of which the kernel wants to give back.
+        const SIZE: usize = 192;
+        let mut context = [0; SIZE];
+        context[MARK..MARK + 4].copy_from_slice(&mark.to_ne_bytes());
         let program = self.program;
         let context: &[u8] = if program.is_xdp() { &[] } else { &context };
         let run = self.object.program(program.symbol())?.test_run(TestRun {

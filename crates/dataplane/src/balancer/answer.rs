@@ -4,7 +4,7 @@ use super::deliver::{HOPS, outer_v4, outer_v6, sum_v4};
 use super::frame::{Frame, Link, Outer, Why};
 use super::parse::{Packet, flags};
 use super::{Env, Verdict, drop, front_end};
-use abi::Address;
+use abi::{Address, Port};
 use abi::balancer::{Settings, counter, settings_flags};
 use wire::Be16;
 use wire::checksum::{self, Sum};
@@ -22,11 +22,12 @@ pub fn echo(
     env: &impl Env,
     frame: &mut impl Frame,
     settings: &Settings,
-    packet: &Packet,
+    packet: &mut Packet,
 ) -> Verdict {
     if settings.flags & settings_flags::KATRAN == 0 {
-        let mut asked = *packet;
-        if front_end::find(env, settings, &mut asked).is_none() {
+        packet.key.source_port = Port::NONE;
+        packet.key.destination_port = Port::NONE;
+        if front_end::find(env, settings, packet).is_none() {
             env.count(counter::PASSED);
             return Verdict::Pass;
         }

@@ -35,6 +35,9 @@ pub fn deliver(
     let plain = backend.flags & (how::DELIVERY | how::FIB) == how::IPIP
         && packet.flags & flags::TAGGED == 0
         && backend.ifindex == 0;
+    if backend.flags & how::DELIVERY == how::NAT {
+        return translate::to_backend(env, frame, settings, packet, backend);
+    }
     if !plain {
         return otherwise(env, frame, settings, packet, backend);
     }
@@ -163,9 +166,6 @@ fn otherwise(
     packet: &mut Packet,
     backend: &Backend,
 ) -> Verdict {
-    if backend.flags & how::DELIVERY == how::NAT {
-        return translate::to_backend(env, frame, settings, packet, backend);
-    }
     let outer = if backend.flags & how::V6 != 0 { ipv6::LEN } else { ipv4::LEN } as u32;
     let overhead = match backend.flags & how::DELIVERY {
         how::GUE => outer + UDP_LEN,

@@ -6,16 +6,18 @@
 mod wide;
 
 use super::frame::{Frame, Link, Next};
-use abi::balancer::{FlowKey, Settings, counter, settings_flags};
+use abi::balancer::{FlowKey, Settings, Translation, counter, settings_flags};
 use abi::{Address, Port};
 use wire::ethernet::ethertype;
 use wire::ip::protocol;
 use wire::ipv4::{self, Ipv4};
 use wire::ipv6::{self, Ipv6};
 use wire::transport::{Tcp, Udp, tcp_flags};
+use zerocopy::FromZeros;
 
 /// What a packet says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug, FromZeros)]
+#[repr(C)]
 pub struct Packet {
     /// The flow, from client to VIP: for an ICMP error, the flow that it speaks of.
     pub key: FlowKey,
@@ -44,6 +46,17 @@ pub struct Packet {
     /// VIP and backend that it has been given.
     pub vip: u32,
     pub backend: u32,
+    pub translating: Translating,
+}
+
+/// What a new translated flow is made of: here because the kernel's stack has no room for it.
+#[derive(Debug, FromZeros)]
+#[repr(C)]
+pub struct Translating {
+    pub key: FlowKey,
+    pub answers: FlowKey,
+    pub forward: Translation,
+    pub back: Translation,
 }
 
 pub mod flags {
@@ -62,30 +75,6 @@ pub mod flags {
 }
 
 impl Packet {
-    pub const EMPTY: Packet = Packet {
-        key: FlowKey {
-            source: Address::NONE,
-            destination: Address::NONE,
-            source_port: Port::NONE,
-            destination_port: Port::NONE,
-            protocol: 0,
-            zero: [0; 3],
-        },
-        link: [0; 3],
-        tag: 0,
-        length: 0,
-        network: 0,
-        transport: 0,
-        flags: 0,
-        source_port: Port::NONE,
-        tos: 0,
-        protocol: 0,
-        fragment: 0,
-        why: 0,
-        vip: 0,
-        backend: 0,
-    };
-
     /// Both ports as one word in memory order.
     #[inline(always)]
     pub const fn ports(&self) -> u32 {
@@ -106,6 +95,7 @@ const V6_TRANSPORT: usize = NETWORK + ipv6::LEN;
 pub fn parse(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Next {
     let Some(link) = frame.head::<Link, 0>() else { return into.refuse(counter::DROP_MALFORMED) };
     into.link = link.destination;
+    into.flags = 0;
     match link.ethertype {
         ethertype::IPV4 => v4(frame, settings, into),
         ethertype::IPV6 => v6(frame, settings, into),

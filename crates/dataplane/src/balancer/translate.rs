@@ -9,9 +9,9 @@ mod rewrite;
 
 use super::deliver::{next_hop, send};
 use super::frame::{Frame, Hop, Link, Route, Vlan, Why};
-use super::parse::{Packet, flags};
+use super::parse::{Packet, Translating, flags};
 use super::{Env, Verdict, drop, hash};
-use abi::balancer::{Backend, FlowKey, Settings, Translation, backend_flags as how, counter};
+use abi::balancer::{Backend, Settings, Translation, backend_flags as how, counter};
 use abi::{Address, Port};
 use wire::Be16;
 use wire::ethernet::ethertype;
@@ -25,7 +25,7 @@ const FAILED: Why = Why(counter::DROP_REWRITE);
 const TRIES: u32 = 8;
 
 /// From a client to the flow's backend.
-#[inline(never)]
+#[inline(always)]
 pub fn to_backend(
     env: &impl Env,
     frame: &mut impl Frame,
@@ -33,133 +33,129 @@ pub fn to_backend(
     packet: &mut Packet,
     backend: &Backend,
 ) -> Verdict {
-    let mut key = packet.key;
-    if tuple(frame, packet, &mut key).is_none() {
-        return drop(env, FAILED);
+    if !know(env, frame, settings, packet, backend) {
+        return drop(env, Why(counter::DROP_NO_PORT));
     }
-    if let Some(known) = env.translation(&key)
+    carry_out(env, frame, settings, packet)
+}
+
+/// Finds the flow's translation or begins one.
+#[inline(never)]
+fn know(
+    env: &impl Env,
+    frame: &impl Frame,
+    settings: &Settings,
+    packet: &mut Packet,
+    backend: &Backend,
+) -> bool {
+    if tuple(frame, packet).is_none() {
+        return false;
+    }
+    if let Some(known) = env.translation(&packet.translating.key)
         && let Some(its) = env.backend(known.backend)
         && its.flags & how::DOWN == 0
     {
-        return carry_out(env, frame, settings, packet, &its, &known);
+        return true;
     }
-    if packet.flags & flags::ERROR != 0 {
-        return drop(env, FAILED);
-    }
-    if !begin(env, settings, packet, &key, backend) {
-        return drop(env, Why(counter::DROP_NO_PORT));
-    }
-    match env.translation(&key) {
-        Some(translation) => carry_out(env, frame, settings, packet, backend, &translation),
-        None => drop(env, FAILED),
-    }
+    packet.flags & flags::ERROR == 0 && begin(env, settings, packet, backend)
 }
 
 /// A packet that is for no VIP: from a backend to a client, perhaps.
-#[inline(never)]
+#[inline(always)]
 pub fn answer(
     env: &impl Env,
     frame: &mut impl Frame,
     settings: &Settings,
     packet: &mut Packet,
 ) -> Verdict {
-    let mut key = packet.key;
-    if tuple(frame, packet, &mut key).is_none() {
-        return drop(env, FAILED);
-    }
-    let Some(translation) = env.translation(&key) else {
+    if !is_answer(env, frame, packet) {
         env.count(counter::PASSED);
         return Verdict::Pass;
-    };
-    let Some(backend) = env.backend(translation.backend) else {
-        return drop(env, Why(counter::DROP_BACKEND_UNKNOWN));
-    };
+    }
     packet.flags |= flags::TO_CLIENT;
-    carry_out(env, frame, settings, packet, &backend, &translation)
+    carry_out(env, frame, settings, packet)
+}
+
+#[inline(never)]
+fn is_answer(env: &impl Env, frame: &impl Frame, packet: &mut Packet) -> bool {
+    tuple(frame, packet).is_some() && env.translation(&packet.translating.key).is_some()
 }
 
 /// Addresses and ports as they are in the packet, whatever the VIP hashes.
 #[inline(always)]
-fn tuple(frame: &impl Frame, packet: &Packet, key: &mut FlowKey) -> Option<()> {
+fn tuple(frame: &impl Frame, packet: &mut Packet) -> Option<()> {
+    packet.translating.key = packet.key;
     if packet.flags & flags::ERROR != 0 {
         // Already taken from the embedded packet, reversed; only a port may have been left out.
         let ports: Ports = frame.read(packet.transport)?;
-        key.source_port = Port::from_wire(ports.destination);
-        key.destination_port = Port::from_wire(ports.source);
+        packet.translating.key.source_port = Port::from_wire(ports.destination);
+        packet.translating.key.destination_port = Port::from_wire(ports.source);
         return Some(());
     }
-    key.source = if packet.is_v6() {
+    packet.translating.key.source = if packet.is_v6() {
         Address(frame.read::<Ipv6>(packet.network)?.source)
     } else {
         Address::from_v4_word(frame.read::<Ipv4>(packet.network)?.source)
     };
     if packet.flags & flags::LATER_FRAGMENT == 0 {
         let ports: Ports = frame.read(packet.transport)?;
-        key.source_port = Port::from_wire(ports.source);
-        key.destination_port = Port::from_wire(ports.destination);
+        packet.translating.key.source_port = Port::from_wire(ports.source);
+        packet.translating.key.destination_port = Port::from_wire(ports.destination);
     }
     Some(())
 }
 
 /// A new flow: an entry for each direction. False if no port is free.
 #[inline(never)]
-fn begin(
-    env: &impl Env,
-    settings: &Settings,
-    packet: &Packet,
-    key: &FlowKey,
-    backend: &Backend,
-) -> bool {
+fn begin(env: &impl Env, settings: &Settings, packet: &mut Packet, backend: &Backend) -> bool {
+    let start = hash::own(packet);
+    let number = packet.backend;
+    let Translating { key, answers, forward, back } = &mut packet.translating;
     // A client that is its own backend would be answered by itself (hairpin).
     let hairpin = key.source == backend.address;
-    let masquerade = !backend.source.is_none() && (backend.flags & how::MASQUERADE != 0 || hairpin);
-    let port = if backend.port == Port::NONE { key.destination_port } else { backend.port };
-    let mut forward = Translation {
-        source: if masquerade { backend.source } else { key.source },
-        destination: backend.address,
-        source_port: key.source_port,
-        destination_port: port,
-        backend: packet.backend,
-        created_ns: env.now(),
-    };
-    let back = Translation {
-        source: key.destination,
-        destination: key.source,
-        source_port: key.destination_port,
-        destination_port: key.source_port,
-        ..forward
-    };
+    let masquerade =
+        !backend.source.is_none() && (backend.flags & how::MASQUERADE != 0 || hairpin);
+    forward.source = if masquerade { backend.source } else { key.source };
+    forward.destination = backend.address;
+    forward.source_port = key.source_port;
+    forward.destination_port =
+        if backend.port == Port::NONE { key.destination_port } else { backend.port };
+    forward.backend = number;
+    forward.created_ns = env.now();
+    back.source = key.destination;
+    back.destination = key.source;
+    back.source_port = key.destination_port;
+    back.destination_port = key.source_port;
+    back.backend = number;
+    back.created_ns = forward.created_ns;
+    answers.source = forward.destination;
+    answers.destination = forward.source;
+    answers.source_port = forward.destination_port;
+    answers.protocol = key.protocol;
     let range =
         u32::from(settings.nat_last_port).wrapping_sub(u32::from(settings.nat_first_port)) + 1;
-    let start = hash::own(packet);
     for attempt in 0..TRIES {
         if masquerade {
             // The same flow gets the same port from every balancer, if it is free.
             let nth = start.wrapping_add(attempt.wrapping_mul(start >> 16 | 1)) % range.max(1);
             forward.source_port = Port::new(settings.nat_first_port.wrapping_add(nth as u16));
         }
-        let answers = FlowKey {
-            source: forward.destination,
-            destination: forward.source,
-            source_port: forward.destination_port,
-            destination_port: forward.source_port,
-            ..*key
-        };
-        let is_ours = env.new_translation(&answers, &back)
-            || match env.translation(&answers) {
+        answers.destination_port = forward.source_port;
+        let is_ours = env.new_translation(answers, back)
+            || match env.translation(answers) {
                 // Of the same flow, whose other entry has gone.
                 Some(other) => {
                     other.source == back.source
                         && other.destination == back.destination
                         && other.source_port == back.source_port
                         && other.destination_port == back.destination_port
-                        && other.backend == packet.backend
+                        && other.backend == number
                 }
                 None => false,
             };
         if is_ours {
             env.count(counter::TRANSLATED);
-            return env.replace_translation(key, &forward);
+            return env.replace_translation(key, forward);
         }
         if !masquerade {
             break;
@@ -175,28 +171,38 @@ fn carry_out(
     frame: &mut impl Frame,
     settings: &Settings,
     packet: &Packet,
-    backend: &Backend,
-    translation: &Translation,
 ) -> Verdict {
+    let Some(translation) = env.translation(&packet.translating.key) else {
+        return drop(env, FAILED);
+    };
+    let translation: &Translation = &translation;
+    let Some(backend) = env.backend(translation.backend) else {
+        return drop(env, Why(counter::DROP_BACKEND_UNKNOWN));
+    };
+    let backend: &Backend = &backend;
     let hop = if packet.flags & flags::TO_CLIENT != 0 {
         way_to_client(frame, settings, packet, backend, translation)
     } else {
         next_hop(frame, settings, packet, backend, 0)
     };
     let Some(hop) = hop else { return drop(env, Why(counter::DROP_NO_ROUTE)) };
-    let to_v6 = !translation.destination.is_v4();
     let done = if packet.flags & flags::ERROR != 0 {
-        if to_v6 == packet.is_v6() { error::rewrite(frame, packet, translation) } else { None }
-    } else if to_v6 == packet.is_v6() {
+        if packet.is_v6() {
+            error::v6(frame, packet, translation)
+        } else {
+            error::v4(frame, packet, translation)
+        }
+    } else if translation.destination.is_v4() != packet.is_v6() {
         rewrite::same_family(frame, packet, translation)
     } else {
         families::change(frame, packet, translation)
     };
-    let ethertype = if to_v6 { ethertype::IPV6 } else { ethertype::IPV4 };
-    match done.and_then(|()| link(frame, packet, &hop, ethertype)) {
-        Some(()) => send(frame, &hop),
-        None => drop(env, FAILED),
+    let ethertype =
+        if translation.destination.is_v4() { ethertype::IPV4 } else { ethertype::IPV6 };
+    if !done || link(frame, packet, &hop, ethertype).is_none() {
+        return drop(env, FAILED);
     }
+    send(frame, &hop)
 }
 
 #[inline(always)]

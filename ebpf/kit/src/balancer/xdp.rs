@@ -38,7 +38,16 @@ impl XdpFrame {
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Option<*mut T> {
         let start = field!(self, data) as usize + offset;
-        if start + size_of::<T>() > field!(self, data_end) as usize {
+        let mut after = start + size_of::<T>();
+        if size_of::<T>() == 1 {
+            // Or the compiler would compare the start instead, from which the verifier concludes
+            // nothing.
+            // SAFETY: moves a register to itself.
+            unsafe {
+                core::arch::asm!("{0} = {0}", inout(reg) after, options(pure, nomem, nostack));
+            }
+        }
+        if after > field!(self, data_end) as usize {
             return None;
         }
         Some(start as *mut T)
@@ -48,7 +57,13 @@ impl XdpFrame {
 impl Frame for XdpFrame {
     #[inline(always)]
     fn length(&self) -> u32 {
-        field!(self, data_end).wrapping_sub(field!(self, data))
+        let end = field!(self, data_end) as usize;
+        let mut length = end.wrapping_sub(field!(self, data) as usize);
+        // Or the compiler would mix the subtraction with what is done with its result: the verifier
+        // takes the difference of both pointers and no other arithmetic on the end.
+        // SAFETY: moves a register to itself.
+        unsafe { core::arch::asm!("{0} = {0}", inout(reg) length, options(pure, nomem, nostack)) };
+        length as u32
     }
 
     #[inline(always)]

@@ -12,30 +12,30 @@ use wire::ipv4::Ipv4;
 use wire::ipv6::{self, Ipv6};
 use wire::transport::Ports;
 
-/// The error goes where the flow's packets go; the packet that it speaks of came from there.
+/// New ports of the embedded packet, and the sums of old and new ones. The error goes where the
+/// flow's packets go; the packet that it speaks of came from there.
 #[inline(always)]
-pub fn rewrite(frame: &mut impl Frame, packet: &Packet, to: &Translation) -> Option<()> {
+fn ports(frame: &mut impl Frame, packet: &Packet, to: &Translation) -> Option<(Sum, Sum)> {
+    if to.destination.is_v4() == packet.is_v6() {
+        // Between families, an error would have to become another.
+        return None;
+    }
     let ports: Ports = frame.read(packet.transport)?;
     let new =
         Ports { source: to.destination_port.to_wire(), destination: to.source_port.to_wire() };
     frame.write(packet.transport, &new)?;
     let sum = |ports: &Ports| Sum::ZERO.word(ports.source).word(ports.destination);
-    let (from, into) = (sum(&ports), sum(&new));
-    if packet.is_v6() {
-        v6(frame, packet, to, from, into)
-    } else {
-        v4(frame, packet, to, from, into)
-    }
+    Some((sum(&ports), sum(&new)))
+}
+
+#[inline(never)]
+pub fn v4(frame: &mut impl Frame, packet: &Packet, to: &Translation) -> bool {
+    try_v4(frame, packet, to).is_some()
 }
 
 #[inline(always)]
-fn v4(
-    frame: &mut impl Frame,
-    packet: &Packet,
-    to: &Translation,
-    from: Sum,
-    into: Sum,
-) -> Option<()> {
+fn try_v4(frame: &mut impl Frame, packet: &Packet, to: &Translation) -> Option<()> {
+    let (from, into) = ports(frame, packet, to)?;
     let mut outer: Ipv4 = frame.read(packet.network)?;
     let icmp = packet.network + outer.header_length();
     let target = Address::from_v4_word(outer.destination);
@@ -54,14 +54,14 @@ fn v4(
     frame.write(at, &Be16(update(checksum.0, from, into)))
 }
 
+#[inline(never)]
+pub fn v6(frame: &mut impl Frame, packet: &Packet, to: &Translation) -> bool {
+    try_v6(frame, packet, to).is_some()
+}
+
 #[inline(always)]
-fn v6(
-    frame: &mut impl Frame,
-    packet: &Packet,
-    to: &Translation,
-    from: Sum,
-    into: Sum,
-) -> Option<()> {
+fn try_v6(frame: &mut impl Frame, packet: &Packet, to: &Translation) -> Option<()> {
+    let (from, into) = ports(frame, packet, to)?;
     let mut outer: Ipv6 = frame.read(packet.network)?;
     // The embedded packet's headers lie right before its ports.
     let inner_at = packet.transport.checked_sub(ipv6::LEN as u32)?;

@@ -14,8 +14,13 @@ use wire::ipv6::{self, Ipv6};
 use wire::transport::Udp;
 use wire::{Be16, Be32};
 
+#[inline(never)]
+pub fn change(frame: &mut impl Frame, packet: &Packet, to: &Translation) -> bool {
+    try_change(frame, packet, to).is_some()
+}
+
 #[inline(always)]
-pub fn change(frame: &mut impl Frame, packet: &Packet, to: &Translation) -> Option<()> {
+fn try_change(frame: &mut impl Frame, packet: &Packet, to: &Translation) -> Option<()> {
     let plain = if packet.is_v6() { ipv6::LEN } else { ipv4::LEN } as u32;
     let fragment = flags::FIRST_FRAGMENT | flags::LATER_FRAGMENT;
     if packet.transport != packet.network + plain || packet.flags & fragment != 0 {

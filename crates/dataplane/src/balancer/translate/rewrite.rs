@@ -26,8 +26,13 @@ pub fn both(one: &Address, other: &Address) -> Sum {
 }
 
 /// One hop less, new addresses, new ports, and the checksums.
+#[inline(never)]
+pub fn same_family(frame: &mut impl Frame, packet: &Packet, to: &Translation) -> bool {
+    try_same_family(frame, packet, to).is_some()
+}
+
 #[inline(always)]
-pub fn same_family(frame: &mut impl Frame, packet: &Packet, to: &Translation) -> Option<()> {
+fn try_same_family(frame: &mut impl Frame, packet: &Packet, to: &Translation) -> Option<()> {
     let before = if packet.is_v6() {
         let mut ip: Ipv6 = frame.read(packet.network)?;
         let before = both(&Address(ip.source), &Address(ip.destination));
