@@ -30,9 +30,14 @@ pub(crate) struct Checkpoint {
     pub precise_stack: [u64; crate::state::MAX_FRAMES],
     pub hits: u32,
     pub misses: u32,
-    pub used_as_loop_entry: bool,
-    /// No later path is held against it.
-    pub retired: bool,
+}
+
+/// A path that ended where it came back into a loop.
+#[derive(Debug)]
+pub(crate) struct Return {
+    pub state: State,
+    pub slot: usize,
+    pub to: CheckpointId,
 }
 
 /// A path that waits for its turn.
@@ -66,14 +71,15 @@ pub(crate) struct Engine<'a> {
     /// Checkpoints by slot, the newest last.
     pub at: Vec<Vec<CheckpointId>>,
     pub pending: Vec<Pending>,
+    pub returns: Vec<Return>,
+    /// How many marks have been set, of what is read and needed.
+    pub marks: u64,
     /// The last number that was given to a reference or group.
     pub last_id: u32,
     /// What the step has put into the history already.
     pub in_history: bool,
     /// Stack memory that a helper fills: frame, offset, size.
     pub filled: Option<(u8, i32, u32)>,
-    /// The index of the function on whose own behalf this walk is.
-    pub entry: usize,
     pub processed: u32,
     pub jumps: u32,
     pub processed_before: u32,
@@ -212,6 +218,7 @@ impl<'a> Engine<'a> {
                 self.update_loop_entry_of_checkpoint(parent, entry);
             }
         }
+        self.finish_loops();
     }
 
     /// A number that nothing else has.

@@ -38,7 +38,6 @@ impl Engine<'_> {
         };
         if top.branches > 0 && top.state.depth <= depth {
             self.state.loop_entry = Some(header);
-            self.checkpoints[header as usize].used_as_loop_entry = true;
         }
     }
 
@@ -48,7 +47,6 @@ impl Engine<'_> {
         let (top, own) = (&self.checkpoints[top as usize], &self.checkpoints[own as usize]);
         if top.branches > 0 && top.state.depth <= own.state.depth {
             self.checkpoints[id as usize].state.loop_entry = Some(header);
-            self.checkpoints[header as usize].used_as_loop_entry = true;
         }
     }
 

@@ -127,8 +127,12 @@ impl Engine<'_> {
         let mut following = usize::MAX;
         let mut at: Option<u32> = None;
         loop {
-            // Over the instructions since the checkpoint.
-            {
+            // Over the instructions since the checkpoint, if there are any.
+            let empty = at.is_some_and(|id| {
+                let checkpoint = &self.checkpoints[id as usize];
+                checkpoint.slot == first && checkpoint.state.history.is_empty()
+            });
+            if !empty {
                 let history = match at {
                     None => &self.state.history,
                     Some(id) => &self.checkpoints[id as usize].state.history,
@@ -171,13 +175,10 @@ impl Engine<'_> {
             // A checkpoint that nothing leads to is the beginning.
             let Some(next) = checkpoint.state.parent else {
                 // What is needed there comes with the start: the context, or arguments.
-                if checkpoint.state.frames.len() == 1 {
-                    needed.registers[0] &= !0x3e;
-                }
-                let begins = checkpoint.slot == self.code.functions[self.entry].start
+                let begins = checkpoint.slot == checkpoint.state.first
                     && checkpoint.state.history.is_empty();
-                if begins {
-                    return Ok(());
+                if begins && checkpoint.state.frames.len() == 1 {
+                    needed.registers[0] &= !0x3e;
                 }
                 last = checkpoint.state.last;
                 first = checkpoint.state.first;
@@ -206,6 +207,7 @@ impl Engine<'_> {
                     needed.registers[index] &= !bit;
                 }
                 if frame.registers[number].kind == Kind::Scalar {
+                    self.marks += u64::from(*marked & bit == 0);
                     *marked |= bit;
                 }
             }
@@ -220,6 +222,7 @@ impl Engine<'_> {
                     needed.stack[index] &= !bit;
                 }
                 if is_number {
+                    self.marks += u64::from(*marked & bit == 0);
                     *marked |= bit;
                 }
             }
@@ -235,6 +238,9 @@ impl Engine<'_> {
         let mut parent = self.state.parent;
         while let Some(id) = parent {
             let checkpoint = &mut self.checkpoints[id as usize];
+            if checkpoint.precise_stack != [u64::MAX; MAX_FRAMES] {
+                self.marks += 1;
+            }
             checkpoint.precise_registers = [u16::MAX; MAX_FRAMES];
             checkpoint.precise_stack = [u64::MAX; MAX_FRAMES];
             parent = checkpoint.state.parent;

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use crate::engine::{Checkpoint, Engine};
+use crate::engine::{Checkpoint, Engine, Return};
 use crate::precision::Needed;
 use crate::register::{Flags, Kind, Register};
 use crate::rule::Rule;
@@ -97,9 +97,7 @@ impl Engine<'_> {
                     }
                     let patience = if point.checkpoint && checkpoint.branches > 0 { 64 } else { 3 };
                     // One that never fits only costs time.
-                    if checkpoint.misses > checkpoint.hits * patience + patience {
-                        checkpoint.retired = true;
-                    } else {
+                    if checkpoint.misses <= checkpoint.hits * patience + patience {
                         keep.push(*id);
                     }
                 }
@@ -113,7 +111,11 @@ impl Engine<'_> {
         self.at[slot] = keep;
         if let Some(id) = outcome? {
             self.checkpoints[id as usize].hits += 1;
+            let unfinished = self.is_unfinished(id);
             self.join(id);
+            if unfinished {
+                self.join_again_later(id);
+            }
             return Ok(true);
         }
         self.states_at_one = self.states_at_one.max(self.at[slot].len() as u32);
@@ -152,6 +154,7 @@ impl Engine<'_> {
                     }
                 } else if self.code.points[slot].calls_callback {
                     if self.alike(checkpoint, Likeness::Within) {
+                        self.update_loop_entry(id);
                         return Ok(true);
                     }
                 } else if self.may_loop(old)
@@ -227,13 +230,48 @@ impl Engine<'_> {
         if self.code.points[self.slot].jump {
             self.remember_step(None, Linked::default());
         }
-        self.mark_needed_from_here(needed);
+        self.mark_needed(needed);
     }
 
-    /// As `mark_needed`, but what is needed is needed before the present instruction, which is
-    /// where the search begins anyway.
-    fn mark_needed_from_here(&mut self, needed: Needed) {
-        self.mark_needed(needed);
+    /// Whether paths that go on from the checkpoint may still come to read and need more.
+    fn is_unfinished(&self, id: CheckpointId) -> bool {
+        let open = |id: CheckpointId| self.checkpoints[id as usize].branches > 0;
+        open(id) || self.loop_entry_of(id).is_some_and(open)
+    }
+
+    /// A path that has come back into a loop needs what the loop needs, which is known only when
+    /// the whole loop has been walked.
+    fn join_again_later(&mut self, id: CheckpointId) {
+        let (state, slot) = (self.state.clone(), self.slot);
+        self.returns.push(Return { state, slot, to: id });
+    }
+
+    /// Some loop may be done: what is read and needed in it goes round until nothing is added.
+    pub fn finish_loops(&mut self) {
+        if self.returns.is_empty() {
+            return;
+        }
+        let mut returns = std::mem::take(&mut self.returns);
+        let (done, open): (Vec<Return>, Vec<Return>) =
+            returns.drain(..).partition(|back| !self.is_unfinished(back.to));
+        self.returns = open;
+        if done.is_empty() {
+            return;
+        }
+        let (state, slot) = (self.state.clone(), self.slot);
+        loop {
+            let before = self.marks;
+            for back in &done {
+                self.state = back.state.clone();
+                self.slot = back.slot;
+                self.in_history = true;
+                self.join(back.to);
+            }
+            if self.marks == before {
+                break;
+            }
+        }
+        (self.state, self.slot) = (state, slot);
     }
 
     fn remember_state(&mut self) {
@@ -263,8 +301,6 @@ impl Engine<'_> {
             precise_stack: [0; MAX_FRAMES],
             hits: 0,
             misses: 0,
-            used_as_loop_entry: false,
-            retired: false,
         });
         self.at[slot].push(id);
     }
@@ -291,6 +327,7 @@ impl Engine<'_> {
                 return;
             }
             checkpoint.read[frame] |= bit;
+            self.marks += 1;
             if checkpoint.state.written[frame] & bit != 0 {
                 return;
             }
@@ -455,13 +492,9 @@ impl Engine<'_> {
     ) -> bool {
         let old = &checkpoint.state.frames[index];
         let read = checkpoint.read[index];
-        let complete = checkpoint.branches == 0;
         for (at, slot) in old.stack.iter().enumerate() {
             let unread = read & 1u64 << at == 0;
-            if unread
-                && (likeness == Likeness::AsFarAsRead || complete)
-                && likeness != Likeness::Same
-            {
+            if unread && likeness == Likeness::AsFarAsRead {
                 continue;
             }
             let other = new.slot(at);

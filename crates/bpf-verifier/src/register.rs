@@ -179,11 +179,6 @@ impl Register {
         variable.checked_add(self.off.into())
     }
 
-    /// The group of equal scalars that it belongs to.
-    pub const fn group(&self) -> u32 {
-        self.id
-    }
-
     /// The name of its kind, as the kernel's log has it (kernel/bpf/log.c, Linux 6.12:
     /// `reg_type_str`).
     pub fn name(&self) -> String {

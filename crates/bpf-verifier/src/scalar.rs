@@ -109,6 +109,7 @@ impl Scalar {
             && self.bits.includes(other.bits)
     }
 
+    #[cfg(test)]
     pub fn contains(&self, number: u64) -> bool {
         self.includes(&Self::exactly(number))
     }

@@ -212,8 +212,4 @@ impl State {
             }
         }
     }
-
-    pub fn holds_reference(&self, id: u32) -> bool {
-        id != 0 && self.references.iter().any(|reference| reference.id == id)
-    }
 }

@@ -61,8 +61,16 @@ impl Engine<'_> {
             Instruction::Atomic { op, width, base, offset, src } => {
                 self.atomic(op, width, base.number(), offset.into(), src.number())?;
             }
-            Instruction::LoadAcquire { .. } | Instruction::StoreRelease { .. } => {
-                return refuse(Rule::Encoding, "BPF_ATOMIC uses invalid atomic opcode");
+            Instruction::LoadAcquire { size, dst, base, offset } => {
+                self.check_ordered(base.number(), "loads from")?;
+                let direction = Direction::Read { into: Some(dst.number()), signed: false };
+                self.access(base.number(), offset.into(), size.bytes(), direction, true)?;
+            }
+            Instruction::StoreRelease { size, base, offset, src } => {
+                self.read(src.number())?;
+                self.check_ordered(base.number(), "stores into")?;
+                let direction = Direction::Write(Value::Register(src.number()));
+                self.access(base.number(), offset.into(), size.bytes(), direction, true)?;
             }
             Instruction::Jump { distance } => {
                 self.jumps += 1;
@@ -158,6 +166,20 @@ impl Engine<'_> {
         // Without types nobody knows what it returns.
         let (Some(types), Some(id)) = (self.types, function.kind) else { return true };
         !crate::signature::returns_number(types, id)
+    }
+
+    /// Ordered accesses (Linux 6.15) go where atomic ones may go.
+    fn check_ordered(&self, base: u8, what: &str) -> Check {
+        let target = self.read(base)?;
+        if matches!(target.kind, Kind::Context | Kind::Packet | Kind::PacketMeta | Kind::FlowKeys)
+            || target.is_socket()
+        {
+            return refuse(
+                Rule::Atomic,
+                format!("BPF_ATOMIC {what} R{base} {} is not allowed", target.name()),
+            );
+        }
+        Ok(())
     }
 
     fn atomic(&mut self, op: AtomicOp, width: Width, base: u8, offset: i32, src: u8) -> Check {

@@ -32,6 +32,7 @@ impl Tnum {
         self.mask == 0
     }
 
+    #[cfg(test)]
     pub fn contains(self, number: u64) -> bool {
         number & !self.mask == self.value
     }
@@ -89,10 +90,6 @@ impl Tnum {
         let least = difference.wrapping_sub(other.mask);
         let mask = (most ^ least) | self.mask | other.mask;
         Self { value: difference & !mask, mask }
-    }
-
-    pub fn negate(self) -> Self {
-        Self::exactly(0).sub(self)
     }
 
     /// By the school's method: known products summed exactly, unknown bits as a mask.

@@ -1,6 +1,6 @@
 //! The three answers, and what goes with them.
 
-use bpf_isa::{Instruction, Placed};
+use bpf_isa::Placed;
 use bpf_object::{MapType, ProgramType};
 
 use crate::rule::Rule;
@@ -25,6 +25,7 @@ pub struct Verified {
     pub(crate) instructions: Box<[Placed]>,
     pub(crate) program: ProgramType,
     pub(crate) maps: Vec<MapShape>,
+    pub(crate) constants: Vec<(usize, Box<[u8]>)>,
     pub(crate) facts: Facts,
 }
 
@@ -42,6 +43,11 @@ impl Verified {
     /// with maps of these shapes.
     pub fn maps(&self) -> &[MapShape] {
         &self.maps
+    }
+
+    /// Values of maps that never change, by the map's index: the proof was found with them.
+    pub fn constants(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        self.constants.iter().map(|(map, value)| (*map, &**value))
     }
 
     pub fn facts(&self) -> &Facts {
@@ -170,16 +176,4 @@ impl Touched {
             _ => Self::Several,
         }
     }
-}
-
-/// Whether the instruction loads or stores at all.
-pub(crate) fn touches(instruction: &Instruction) -> bool {
-    matches!(
-        instruction,
-        Instruction::Load { .. }
-            | Instruction::Store { .. }
-            | Instruction::Atomic { .. }
-            | Instruction::LoadAcquire { .. }
-            | Instruction::StoreRelease { .. }
-    )
 }

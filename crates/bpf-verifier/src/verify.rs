@@ -54,7 +54,6 @@ pub fn verify_with_log(request: &Request<'_>) -> (Verdict, Vec<String>) {
         last_id: 0,
         in_history: false,
         filled: None,
-        entry: 0,
         processed: 0,
         jumps: 0,
         processed_before: 0,
@@ -143,7 +142,6 @@ impl Engine<'_> {
         self.pending.clear();
         self.returns.clear();
         let start = self.code.functions[index].start;
-        self.entry = index;
         let mut frame = Frame::new(index, 0, 0);
         if index == 0 {
             frame.registers[1] = Register::pointer(Kind::Context);
@@ -561,6 +559,11 @@ impl Engine<'_> {
         Ok(())
     }
 
+    fn used_constants(&self) -> Vec<(usize, Box<[u8]>)> {
+        let value = |index: usize| Some((index, self.maps[index].constant.clone()?.into()));
+        self.used_maps().into_iter().filter_map(value).collect()
+    }
+
     fn proof(&self) -> Verified {
         let program = self.request.program;
         let functions = self.code.functions.iter().enumerate().map(|(index, function)| {
@@ -586,6 +589,7 @@ impl Engine<'_> {
             instructions: program.instructions.clone().into_boxed_slice(),
             program: self.request.kind.program,
             maps: self.used_maps().into_iter().map(shape).collect(),
+            constants: self.used_constants(),
             facts: Facts {
                 processed: self.processed,
                 states: self.states,

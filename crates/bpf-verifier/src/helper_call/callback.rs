@@ -23,6 +23,7 @@ impl Engine<'_> {
         if !runs_callback(helper) && !leaves_callback(helper) {
             return Ok(());
         }
+        self.bounded = false;
         let Some(function) = gathered.function else {
             return unmodelled("a callback that isn't known");
         };
@@ -50,7 +51,6 @@ impl Engine<'_> {
             }
             181 => {
                 self.mark_precise(1)?;
-                self.bounded = false;
                 let depth = self.state.frame().callback_depth;
                 if u64::from(depth) >= self.register(1).number.u64.max {
                     self.state.frame_mut().callback_depth = 0;

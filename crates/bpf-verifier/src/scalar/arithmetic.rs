@@ -40,12 +40,6 @@ impl Scalar {
         self.deduce();
     }
 
-    pub fn negate(&mut self, width: Width) {
-        let number = *self;
-        *self = Self::ZERO;
-        self.alu(AluOp::Sub, width, &number);
-    }
-
     /// The upper half is cleared; the lower half's bounds are those of the whole.
     fn keep_low(&mut self) {
         self.bits = self.bits.low();
