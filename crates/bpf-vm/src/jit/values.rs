@@ -231,6 +231,7 @@ impl Values<'_> {
                     self.code[self.position] =
                         if holds { Inst::Jump { target } } else { Inst::Nothing };
                 } else {
+                    let width = self.narrowest(left, right, width);
                     let left = self.origin_of_width(left, width);
                     self.code[self.position] =
                         Inst::JumpIf { condition, width, left, right, target };
@@ -253,6 +254,16 @@ impl Values<'_> {
                 self.straight_from = self.position + 1;
             }
         }
+    }
+
+    /// Without signs, small numbers compare alike in both widths; the narrow one is shorter.
+    fn narrowest(&self, left: Register, right: Source, width: Width) -> Width {
+        let right_bits = match right {
+            Source::Immediate(imm) => 64 - (imm as i64).leading_zeros(),
+            Source::Register(register) => self.of(register).bits.into(),
+        };
+        let is_small = self.of(left).bits <= 31 && right_bits <= 31;
+        if is_small { Width::W32 } else { width }
     }
 
     fn set_constant(&mut self, dst: Register, value: u64) {

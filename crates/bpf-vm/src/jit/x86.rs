@@ -13,6 +13,7 @@ mod call;
 mod divide;
 mod emit;
 mod frame;
+mod reciprocal;
 mod register;
 mod slow;
 

@@ -129,6 +129,19 @@ fn numbers_from_bytes() {
 }
 
 #[test]
+fn comparisons() {
+    let jump = |width: &str| {
+        format!(
+            "JumpIf {{ condition: SignedGreater, width: {width}, left: R2, right: Immediate(7), target: 4 }}"
+        )
+    };
+    let narrow = ["r0 = 1", "r2 = Unsigned(Byte) [r1 + 0]", &jump("W32"), "r0 = 2"];
+    check("r0 = 1\nr2 = *(u8 *)(r1 + 0)\nif r2 s> 7 goto +1\nr0 = 2", &narrow);
+    let wide = ["r0 = 1", "r2 = Unsigned(Double) [r1 + 0]", &jump("W64"), "r0 = 2"];
+    check("r0 = 1\nr2 = *(u64 *)(r1 + 0)\nif r2 s> 7 goto +1\nr0 = 2", &wide);
+}
+
+#[test]
 fn what_nobody_needs() {
     check("r3 = r2\nr4 = *(u8 *)(r1 + 0)\nr0 = 1", &["r0 = 1"]);
     check("r0 = 1\nr2 = 4\nif r2 == 5 goto +1\nr0 = 2", &["r0 = 2"]);

@@ -22,6 +22,15 @@ impl Emitter<'_> {
             Right::Imm(-1) if signed => {
                 return self.divided_by_minus_one(width, remainder, dst, left);
             }
+            Right::Imm(imm) if !signed && width == Width::W32 && is_no_power(imm) => {
+                self.divide_by_constant(left, imm.cast_unsigned());
+                if remainder {
+                    self.remainder_of_constant(dst, left, imm.cast_unsigned());
+                } else {
+                    self.asm.mov(width, dst, SCRATCH);
+                }
+                return;
+            }
             Right::Imm(imm) => {
                 let value = match width {
                     Width::W64 => imm as u64,
@@ -96,4 +105,10 @@ impl Emitter<'_> {
             self.asm.neg(width, dst);
         }
     }
+}
+
+/// What shifts and masks don't do.
+fn is_no_power(divisor: i32) -> bool {
+    let divisor = divisor.cast_unsigned();
+    divisor > 2 && !divisor.is_power_of_two()
 }
