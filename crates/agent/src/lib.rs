@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod balancer;
 mod control;
 mod flows;
 mod lock;

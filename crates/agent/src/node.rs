@@ -3,6 +3,7 @@
 //! One task owns it ([`crate::control`]); everything that reads or changes it goes through there,
 //! so there is no lock and no half-applied change to see.
 
+mod balancer;
 mod names;
 mod requests;
 
@@ -36,6 +37,7 @@ pub struct Node {
     problems: BTreeMap<Option<ObjectRef>, Vec<Problem>>,
     changed_at: BTreeMap<ObjectRef, SystemTime>,
     kept_leases: BTreeMap<ObjectName, Lease>,
+    balancer_problem: Option<String>,
     pub files_changed_at: Option<SystemTime>,
     pub api_changed_at: Option<SystemTime>,
 }
@@ -93,9 +95,15 @@ impl Node {
             problems: BTreeMap::new(),
             changed_at: BTreeMap::new(),
             kept_leases,
+            balancer_problem: None,
             files_changed_at: None,
             api_changed_at: None,
         };
+        for (key, _) in node.desired.database().state_rows(balancer::DRAINED)? {
+            if let Some(backend) = std::str::from_utf8(&key).ok().and_then(|it| it.parse().ok()) {
+                node.datapath.balancer_mut().drain(backend, true);
+            }
+        }
         let mut changed = node.take(from_database);
         if let Some(change) = from_files {
             let effective = node.desired.files_changed(change);

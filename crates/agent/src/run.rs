@@ -1,5 +1,6 @@
 //! From a command line to a serving node, and down again.
 
+use crate::balancer::{self, Balancing};
 use crate::control::Control;
 use crate::flows::history::History;
 use crate::flows::names::Names;
@@ -84,6 +85,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let (control, mut task) = Control::start(node);
     let facts = Arc::new(Facts::new(options.manifests.clone()));
 
+    let balancing = Arc::new(Balancing::default());
+    balancer::keep_up(&control, balancing.clone());
     read_events(&control, enricher.clone(), events);
     watch_addresses(&control, netlink, watch, options.devices.clone());
     refresh_workloads(&control);
@@ -100,6 +103,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         history,
         conversion: Conversion { node: node_name.into(), run: run_number(), clock },
         facts,
+        balancing,
     };
     tracing::info!(socket = %socket.display(), "ready");
     let stop = stop()?;

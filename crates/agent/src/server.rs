@@ -1,5 +1,6 @@
 //! The gRPC API on a Unix socket: requests to questions for the node, answers to messages.
 
+mod balancer;
 mod convert;
 mod describe;
 mod explain;
@@ -9,6 +10,8 @@ mod tables;
 
 pub use status::Facts;
 
+use crate::balancer::Balancing;
+use crate::balancer::history::EventKind;
 use crate::control::{Control, Stopping};
 use crate::flows::history::History;
 use crate::flows::record::Conversion;
@@ -16,6 +19,7 @@ use crate::node::{Node, Outcome};
 use api::v1;
 use api::v1::agent_server::{Agent, AgentServer};
 use model::{Kind, ObjectName, ObjectRef, Selector};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +35,7 @@ pub struct Server {
     pub history: Arc<History>,
     pub conversion: Conversion,
     pub facts: Arc<Facts>,
+    pub balancing: Arc<Balancing>,
 }
 
 /// Serves on `socket` until `stop` resolves. The socket is root's alone.
@@ -300,5 +305,85 @@ impl Agent for Server {
     ) -> Result<Response<v1::ExplainPolicyResponse>, Status> {
         let request = request.into_inner();
         self.control.ask(move |node| explain::explain(node, &request)).await?.map(Response::new)
+    }
+
+    async fn balancer_status(
+        &self,
+        request: Request<v1::BalancerStatusRequest>,
+    ) -> Result<Response<v1::BalancerStatusResponse>, Status> {
+        let (balancing, filter) = (self.balancing.clone(), request.into_inner().filter);
+        let asked =
+            self.control.ask(move |node| balancer::status(node, &balancing, &filter)).await?;
+        asked.map(Response::new).map_err(internal)
+    }
+
+    async fn which_backend(
+        &self,
+        request: Request<v1::WhichBackendRequest>,
+    ) -> Result<Response<v1::WhichBackendResponse>, Status> {
+        let request = request.into_inner();
+        self.control.ask(move |node| balancer::which(node, &request)).await?.map(Response::new)
+    }
+
+    async fn drain_backend(
+        &self,
+        request: Request<v1::DrainBackendRequest>,
+    ) -> Result<Response<v1::DrainBackendResponse>, Status> {
+        let v1::DrainBackendRequest { backend, undo } = request.into_inner();
+        let address: IpAddr = backend.parse().map_err(|_| {
+            Status::invalid_argument(format!("backend `{backend}`: expected an address"))
+        })?;
+        let started = std::time::Instant::now();
+        let (vips, changed) = self
+            .control
+            .ask(move |node| {
+                let vips = balancer::vips_with(node, address);
+                // What was drained before it left the manifests can still be given back.
+                let known = undo || !vips.is_empty();
+                (vips, known.then(|| node.drain(address, !undo)))
+            })
+            .await?;
+        let Some(changed) = changed else {
+            let hint = format!("no VIP has backend {address}; `skep lb list` shows them");
+            return Err(Status::not_found(hint));
+        };
+        let changed = changed.map_err(internal)?;
+        if changed {
+            let kind = if undo { EventKind::Undrained } else { EventKind::Drained };
+            self.balancing.history.note(kind, address, vips.join(", "), "by command");
+        }
+        Ok(Response::new(v1::DrainBackendResponse {
+            vips,
+            changed,
+            effective_after_us: microseconds(started.elapsed()),
+        }))
+    }
+
+    async fn balancer_history(
+        &self,
+        request: Request<v1::BalancerHistoryRequest>,
+    ) -> Result<Response<v1::BalancerHistoryResponse>, Status> {
+        let v1::BalancerHistoryRequest { backend, limit } = request.into_inner();
+        let backend = match backend.as_str() {
+            "" => None,
+            text => Some(text.parse::<IpAddr>().map_err(|_| {
+                Status::invalid_argument(format!("backend `{text}`: expected an address"))
+            })?),
+        };
+        let most = if limit == 0 { usize::MAX } else { limit as usize };
+        let events = self.balancing.history.latest(backend, most);
+        Ok(Response::new(v1::BalancerHistoryResponse {
+            events: events.into_iter().map(balancer::event).collect(),
+        }))
+    }
+
+    async fn balancer_metrics(
+        &self,
+        _request: Request<v1::BalancerMetricsRequest>,
+    ) -> Result<Response<v1::BalancerMetricsResponse>, Status> {
+        let balancing = self.balancing.clone();
+        let text = self.control.ask(move |node| balancer::metrics(node, &balancing)).await?;
+        let text = text.map_err(internal)?;
+        Ok(Response::new(v1::BalancerMetricsResponse { text }))
     }
 }

@@ -5,8 +5,9 @@ use prost_reflect::prost::Message as _;
 use std::fs;
 use std::path::Path;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "skep/v1/agent.proto",
+    "skep/v1/balancer.proto",
     "skep/v1/explain.proto",
     "skep/v1/flow.proto",
     "skep/v1/object.proto",

@@ -3,6 +3,7 @@
 //! Every function here is *ensure*: it looks at what is there, and creates, swaps or leaves it.
 
 mod clsact;
+mod xdp;
 
 use std::{
     fmt, fs,
@@ -19,6 +20,8 @@ use crate::{
     program::Program,
     sys,
 };
+
+pub use xdp::{XdpMode, attach_xdp, xdp_program};
 
 /// Which way packets go through the interface, as the host sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

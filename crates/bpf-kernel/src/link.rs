@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use aya_obj::generated::bpf_link_type;
+use aya_obj::generated::{bpf_attach_type, bpf_link_type};
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes};
 
 use crate::{
@@ -67,10 +67,22 @@ impl Link {
         hook: u32,
         name: String,
     ) -> Result<Self, Error> {
+        Self::create_with_flags(program, target, hook, 0, name)
+    }
+
+    /// As [`Link::create`], with what the kind of link calls flags.
+    pub(crate) fn create_with_flags(
+        program: &Program,
+        target: u32,
+        hook: u32,
+        flags: u32,
+        name: String,
+    ) -> Result<Self, Error> {
         let mut attr = sys::LinkCreate {
             prog_fd: sys::raw(program.as_fd()),
             target,
             attach_type: hook,
+            flags,
             ..Default::default()
         };
         // SAFETY: the struct holds no pointers.
@@ -107,6 +119,9 @@ impl Link {
         } else if info.kind == bpf_link_type::BPF_LINK_TYPE_CGROUP as u32 {
             let id = u64::from(first) | u64::from(second) << 32;
             (if id == 0 { LinkTarget::Gone } else { LinkTarget::Cgroup(id) }, third)
+        } else if info.kind == bpf_link_type::BPF_LINK_TYPE_XDP as u32 {
+            let target = if first == 0 { LinkTarget::Gone } else { LinkTarget::Interface(first) };
+            (target, bpf_attach_type::BPF_XDP as u32)
         } else {
             (LinkTarget::Other(info.kind), 0)
         };

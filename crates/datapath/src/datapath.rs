@@ -1,6 +1,9 @@
 //! The node's datapath as a whole.
 
+use crate::balancer::Balancer;
+use crate::closing::Closing;
 use crate::conntrack::Connections;
+use crate::devices::Devices;
 use crate::difference::Difference;
 use crate::endpoint_rows::EndpointRows;
 use crate::endpoints::{Endpoint, Endpoints, Lease, State};
@@ -10,6 +13,7 @@ use crate::{Config, Counters, Error, Processes, Result};
 use abi::state::{State as Settings, Timeouts, state_flags};
 use bpf_kernel::probe::{Feature, Features};
 use bpf_kernel::{AsyncRing, Map, Ring, Table};
+use host::watch::Outside;
 use model::{Kind, Model, ObjectName, ObjectRef, Origin};
 use policy::{Capacity, Change, Changes, Compiler, EndpointInput, Record};
 use services::{NodeInput, WorkloadInput};
@@ -86,6 +90,8 @@ pub struct Datapath {
     capacity: Capacity,
     services: services::Compiler,
     rows: EndpointRows,
+    devices: Devices,
+    balancer: Balancer,
     settings: Settings,
     /// The maps hold what the last commit said.
     settled: bool,
@@ -141,7 +147,9 @@ impl Datapath {
             ..services::Tables::default()
         });
         let rows = EndpointRows::adopt(&tables.endpoints)?;
+        let balancer = Balancer::new(&config, features.interface_hook());
         Ok(Datapath {
+            balancer,
             endpoints: Endpoints::open(
                 &config,
                 kept.leases,
@@ -149,6 +157,7 @@ impl Datapath {
                 entries(tables.endpoints.map()),
             )?,
             rows,
+            devices: Devices::default(),
             config,
             features,
             programs,
@@ -200,6 +209,13 @@ impl Datapath {
                 Some(slice) => self.services.set_endpoint_slice(slice),
                 None => self.services.remove_endpoint_slice(&object.name),
             }
+        }
+        match host::process::boot_time() {
+            Ok(now) => {
+                let now_ns = now.as_nanos() as u64;
+                problems.extend(self.balancer.prepare(model, changed, now_ns));
+            }
+            Err(error) => tracing::error!(%error, "load balancers are not looked at"),
         }
         self.take_out();
         let services = self.services.take_changes();
@@ -269,9 +285,14 @@ impl Datapath {
         }
     }
 
-    /// Says which addresses are the node's own.
-    pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) -> Prepared {
+    /// Says which addresses are the node's own, and by which interfaces others reach it.
+    pub fn set_host_addresses(
+        &mut self,
+        addresses: Vec<IpAddr>,
+        outside: Vec<Outside>,
+    ) -> Prepared {
         self.take_out();
+        self.devices.set(outside);
         self.endpoints.set_host_addresses(&addresses);
         self.services.set_node(NodeInput {
             name: self.config.node_name.clone(),
@@ -296,12 +317,27 @@ impl Datapath {
             true => self.write(&prepared.policy, &prepared.services),
             false => self.settle(),
         };
+        let done = done.and(self.balancer.commit());
         self.settled = done.is_ok();
         self.outstanding = false;
         if self.settled && self.programs.start_swapping() {
             self.endpoints.swap_programs(&self.programs);
         }
+        let is_open = self.services.serves_outside();
+        self.devices.update(&self.programs, &self.tables.devices, is_open)?;
         done
+    }
+
+    /// What to close after the commit: sockets whose backends have left.
+    pub fn closing(&self, prepared: &Prepared) -> Result<Option<Closing>> {
+        let translated = self.endpoints.iter().filter(|endpoint| endpoint.cgroup.is_some());
+        Closing::of(
+            &prepared.services.departed,
+            |address| self.services.is_listed(address),
+            translated.map(|endpoint| endpoint.workload.place.clone()).collect(),
+            self.endpoints.cgroups().clone(),
+            &self.config.bpffs.join("maps"),
+        )
     }
 
     /// False until a commit has gone well, after one that hasn't, and while one is due.
@@ -450,6 +486,20 @@ impl Datapath {
         &self.services
     }
 
+    pub fn balancer(&self) -> &Balancer {
+        &self.balancer
+    }
+
+    pub fn balancer_mut(&mut self) -> &mut Balancer {
+        &mut self.balancer
+    }
+
+    /// Sees to it that the balancer's programs are where they belong.
+    pub async fn keep_up_balancer(&mut self) -> Result<(), String> {
+        let now = host::process::boot_time().map_err(|error| error.to_string())?;
+        self.balancer.keep_up(self.endpoints.node(), now.as_nanos() as u64).await
+    }
+
     pub fn features(&self) -> &Features {
         &self.features
     }
@@ -465,6 +515,7 @@ impl Datapath {
         };
         let interfaces =
             (count(|endpoint| endpoint.interface.is_some()), count(Endpoint::wants_interface));
+        let devices = self.devices.open().count() as u32;
         let cgroups = (count(|endpoint| endpoint.cgroup.is_some()), count(Endpoint::wants_cgroup));
         let mut missing: BTreeMap<&str, u32> = BTreeMap::new();
         for endpoint in self.endpoints.iter() {
@@ -473,8 +524,13 @@ impl Datapath {
             }
         }
         let uses = self.programs.all().map(|program| {
-            let on_interface = program.name().ends_with("_endpoint");
-            let (put, wanted) = if on_interface { interfaces } else { cgroups };
+            let on_device = program.name().ends_with("_outside");
+            let on_interface = on_device || program.name().ends_with("_endpoint");
+            let (put, wanted) = match (on_device, on_interface) {
+                (true, _) => (devices, devices),
+                (false, true) => interfaces,
+                (false, false) => cgroups,
+            };
             ProgramUse {
                 name: program.name(),
                 on_interface,

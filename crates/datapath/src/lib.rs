@@ -28,10 +28,10 @@ mod processes;
 mod programs;
 mod tables;
 
+pub use balancer::testbench;
 pub use balancer::{
     Attachment, BackendCounters, Balancer, BalancerCounter, Choice, Interface, VipCounters,
 };
-pub use balancer::testbench;
 pub use config::Config;
 pub use conntrack::{Collected, Connections};
 pub use counters::Counters;

@@ -30,6 +30,8 @@ pub struct Programs {
     links: PathBuf,
     from_endpoint: Program,
     to_endpoint: Program,
+    from_outside: Program,
+    to_outside: Program,
     socket: Vec<Program>,
     /// Numbers of the programs by name: what has to be on interfaces and cgroups.
     ids: BTreeMap<String, u32>,
@@ -67,6 +69,8 @@ impl Programs {
             links: config.bpffs.join("links"),
             from_endpoint: program(&mut endpoint, FROM_ENDPOINT)?,
             to_endpoint: program(&mut endpoint, TO_ENDPOINT)?,
+            from_outside: program(&mut endpoint, "from_outside")?,
+            to_outside: program(&mut endpoint, "to_outside")?,
             socket: SOCKET.iter().map(|name| program(&mut sock, name)).collect::<Result<_>>()?,
             ids: BTreeMap::new(),
             swapping: false,
@@ -84,7 +88,9 @@ impl Programs {
 
     /// Every program by name, with what it is.
     pub fn all(&self) -> impl Iterator<Item = &Program> {
-        [&self.from_endpoint, &self.to_endpoint].into_iter().chain(&self.socket)
+        [&self.from_endpoint, &self.to_endpoint, &self.from_outside, &self.to_outside]
+            .into_iter()
+            .chain(&self.socket)
     }
 
     /// The tables are filled: from now on programs of an earlier agent are swapped. False if that
@@ -98,9 +104,22 @@ impl Programs {
     /// The way to the endpoint first: were it the other way round, the endpoint's first packets
     /// could be answered past the policy.
     pub fn attach_interface(&self, key: &str, ifindex: u32) -> Result<()> {
-        for (program, direction) in
-            [(&self.to_endpoint, Direction::Egress), (&self.from_endpoint, Direction::Ingress)]
-        {
+        self.attach_both(key, ifindex, &self.to_endpoint, &self.from_endpoint)
+    }
+
+    /// Puts both programs on an interface of the node's own: first the one that translates replies.
+    pub fn attach_device(&self, key: &str, ifindex: u32) -> Result<()> {
+        self.attach_both(key, ifindex, &self.to_outside, &self.from_outside)
+    }
+
+    fn attach_both(
+        &self,
+        key: &str,
+        ifindex: u32,
+        egress: &Program,
+        ingress: &Program,
+    ) -> Result<()> {
+        for (program, direction) in [(egress, Direction::Egress), (ingress, Direction::Ingress)] {
             let pin = self.interface_pin(key, direction);
             if !self.swapping
                 && attach::interface_program(self.hook, ifindex, direction, &pin)?.is_some()
@@ -198,7 +217,7 @@ impl Programs {
 /// The pinned program if it has the same instructions and uses the very maps that are pinned, so
 /// that a restart swaps nothing; otherwise the new one, pinned in its place. `maps` are the numbers
 /// of the pinned maps: constants are each program's own.
-fn keep_or_pin(new: Program, pin: &Path, maps: &[u32]) -> Result<Program> {
+pub(crate) fn keep_or_pin(new: Program, pin: &Path, maps: &[u32]) -> Result<Program> {
     if let Some(pinned) = Program::open_if_pinned(pin)?
         && pinned.info()?.tag == new.info()?.tag
     {

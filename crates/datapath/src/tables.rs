@@ -1,7 +1,7 @@
 //! The kernel's maps, typed.
 
 use abi::conntrack::{Connection, FlowKey};
-use abi::endpoint::{AddressInfo, AddressKey, Endpoint};
+use abi::endpoint::{AddressInfo, AddressKey, Device, Endpoint};
 use abi::metrics::Metric;
 use abi::policy::{PeerKey, PortKey, Rule};
 use abi::service::{Backend, MemberKey, Present, RingBlock, Service, ServiceKey, SourceRangeKey};
@@ -23,6 +23,7 @@ pub struct Tables {
     pub backends: Table<u32, Backend>,
     pub members: Table<MemberKey, Present>,
     pub source_ranges: Table<SourceRangeKey, Present>,
+    pub devices: Table<u32, Device>,
     pub conntrack: Table<FlowKey, Connection>,
     pub metrics: PerCpu<u32, Metric>,
     pub events: Map,
@@ -42,6 +43,7 @@ impl Tables {
             backends: Table::open(&dir.join(maps::BACKENDS))?,
             members: Table::open(&dir.join(maps::MEMBERS))?,
             source_ranges: Table::open(&dir.join(maps::SOURCE_RANGES))?,
+            devices: Table::open(&dir.join(maps::DEVICES))?,
             conntrack: Table::open(&dir.join(maps::CONNTRACK))?,
             metrics: PerCpu::open(&dir.join(maps::METRICS))?,
             events: Map::open(&dir.join(maps::EVENTS))?,

@@ -331,6 +331,10 @@ impl Compiler {
         self.state.vip(key).map(|state| (state.front_end, state.rings()))
     }
 
+    pub fn settings(&self) -> Option<abi::balancer::Settings> {
+        self.state.settings()
+    }
+
     /// The backend that has the number.
     pub fn backend_of_number(&self, number: u32) -> Option<BackendKey> {
         self.state.backend_of_number(number)

@@ -82,12 +82,13 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
     let text = read(&args.packets)?;
     let lines = read_lines(&text)
         .map_err(|error| Failure::Usage(format!("{}: {error}", args.packets.display())))?;
-    let object = match &args.object {
-        Some(path) => Some(fs::read(path).map_err(|error| {
-            Failure::Usage(format!("cannot read {}: {error}", path.display()))
-        })?),
-        None => None,
-    };
+    let object =
+        match &args.object {
+            Some(path) => Some(fs::read(path).map_err(|error| {
+                Failure::Usage(format!("cannot read {}: {error}", path.display()))
+            })?),
+            None => None,
+        };
     let failed = |error: datapath::Error| Failure::Agent(error.to_string());
     let mut bench = match args.engine {
         Engine::Kernel => {

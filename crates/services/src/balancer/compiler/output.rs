@@ -149,6 +149,10 @@ impl State {
         self.backends.iter().find(|(_, it)| *it == number).map(|(key, _)| *key)
     }
 
+    pub fn settings(&self) -> Option<abi::balancer::Settings> {
+        self.rows.settings
+    }
+
     pub fn used(&self) -> Used {
         Used {
             front_ends: self.rows.front_ends.len(),

@@ -1,0 +1,51 @@
+//! Object `balancer`: loaded once the first load balancer comes.
+
+use crate::programs::keep_or_pin;
+use crate::{Config, Result};
+use abi::balancer::maps;
+use bpf_kernel::{Loader, Map, Program};
+use model::load_balancer::Edge;
+
+/// For interfaces that take XDP programs.
+const XDP: &str = "balance";
+/// The same for interfaces that don't.
+const TC: &str = "balance_tc";
+/// Encapsulates the node's own health checks by their mark.
+const CHECK: &str = "check";
+
+#[derive(Debug)]
+pub struct Programs {
+    pub xdp: Program,
+    pub tc: Program,
+    pub check: Program,
+    /// Flows that the table takes; set when the maps were made.
+    pub flow_table: u32,
+}
+
+impl Programs {
+    /// Maps that are pinned are used again, and so are pinned programs that are the same.
+    pub fn load(config: &Config, edge: &Edge) -> Result<Self> {
+        let dir = config.bpffs.join("maps");
+        // Flows outlive a change of the table's size in the manifest.
+        let pinned = match config.replace_maps {
+            true => None,
+            false => Map::open_if_pinned(&dir.join(maps::FLOWS))?,
+        };
+        let flow_table = pinned.map_or(edge.flows.table, |map| map.layout().max_entries);
+        let mut object = Loader::new("balancer")
+            .pin_maps(&dir)
+            .replace_mismatched(config.replace_maps)
+            .max_entries(maps::FLOWS, flow_table)
+            .load(objects::BALANCER)?;
+        let ids = object.maps().map(|map| Ok(map.info()?.id)).collect::<Result<Vec<u32>>>()?;
+        let pins = config.bpffs.join("programs");
+        let mut program =
+            |name: &str| keep_or_pin(object.take_program(name)?, &pins.join(name), &ids);
+        Ok(Programs { xdp: program(XDP)?, tc: program(TC)?, check: program(CHECK)?, flow_table })
+    }
+
+    /// Whether an earlier agent has loaded the object.
+    pub fn are_pinned(config: &Config) -> bool {
+        config.bpffs.join("maps").join(maps::SETTINGS).exists()
+    }
+}
