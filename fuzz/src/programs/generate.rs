@@ -70,9 +70,18 @@ struct Writer<'r> {
     depth: usize,
     /// Calls of functions that aren't written yet: instruction and function.
     calls: Vec<(usize, usize)>,
-    functions: usize,
+    /// For each function whether a helper calls it. The main function is the first.
+    functions: Vec<Role>,
     wild: bool,
-    is_main: bool,
+    role: Role,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Main,
+    Local,
+    /// Called by `bpf_loop`, with a number and a pointer into the caller's frame.
+    Callback,
 }
 
 /// Makes a program for XDP.
@@ -84,20 +93,21 @@ pub fn generate(random: &mut Random) -> Generated {
         open: Vec::new(),
         depth: 0,
         calls: Vec::new(),
-        functions: 1,
+        functions: vec![Role::Main],
         wild: false,
-        is_main: true,
+        role: Role::Main,
     };
     let mut starts = vec![0];
     writer.registers[1] = Context;
     let steps = 2 + writer.random.below(24);
     writer.function(steps);
-    while starts.len() < writer.functions {
+    while let Some(&role) = writer.functions.get(starts.len()) {
         starts.push(writer.instructions.len());
-        writer.is_main = false;
+        writer.role = role;
         writer.registers = [Nothing; 10];
         writer.registers[1] = Number;
-        writer.registers[2] = Number;
+        // As large as a value, and as free to be written.
+        writer.registers[2] = if role == Role::Callback { Value } else { Number };
         let steps = 1 + writer.random.below(8);
         writer.function(steps);
     }
@@ -127,6 +137,10 @@ impl Writer<'_> {
         if from <= to { count(from..to) } else { -count(to..from) }
     }
 
+    fn is_main(&self) -> bool {
+        self.role == Role::Main
+    }
+
     fn put(&mut self, instruction: Instruction) {
         self.instructions.push(instruction);
     }
@@ -134,7 +148,7 @@ impl Writer<'_> {
     fn function(&mut self, steps: usize) {
         // The context, or a first argument, survives calls.
         self.moves(6, 1);
-        if !self.is_main {
+        if !self.is_main() {
             self.moves(7, 2);
         }
         for slot in 1..=CLEARED / 8 {
@@ -194,6 +208,10 @@ impl Writer<'_> {
                 self.alu(op, Width::W64, 0, Source::Register(of(register)));
             }
         }
+        if self.role == Role::Callback {
+            // To go on or to stop.
+            self.alu(AluOp::And, Width::W64, 0, Source::Immediate(1));
+        }
         self.put(Instruction::Exit {});
     }
 
@@ -201,7 +219,7 @@ impl Writer<'_> {
         if self.random.one_in(150) {
             return self.wild_step();
         }
-        match self.random.below(34) {
+        match self.random.below(36) {
             0..9 => self.arithmetic(),
             9..12 => self.constant(),
             12..14 => self.copy(),
@@ -213,6 +231,8 @@ impl Writer<'_> {
             29..31 => self.counted_loop(),
             31 => self.local_call(),
             32 => self.packet_change(),
+            33 => self.repeated_call(),
+            34 => self.packet_bytes(),
             _ => self.mask(),
         }
     }

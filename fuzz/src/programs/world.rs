@@ -1,7 +1,7 @@
 //! What generated programs find around them: two maps and a packet.
 
 use bpf_isa::{encode, place};
-use bpf_object::btf::Linkage;
+use bpf_object::btf::{Btf, Int, Kind, Linkage, Parameter, TypeId};
 use bpf_object::{
     AttachType, LinkedFunction, Map, MapType, Object, Origin, Program, ProgramKind, ProgramType,
     object_of_code,
@@ -44,7 +44,36 @@ pub fn object() -> Object {
             pointers: Vec::new(),
         });
     }
+    object.types = Some(types());
     object
+}
+
+/// The kernel wants to know the types of functions, if one's address is taken. These are those of
+/// up to four functions, the main one first, with consecutive numbers.
+fn types() -> Btf {
+    let mut types = Btf::new();
+    let int = Kind::Int(Int { size: 8, encoding: 0, bit_offset: 0, bits: 64 });
+    let number = types.add("u64", int);
+    let pointer = types.add("", Kind::Pointer(TypeId::VOID));
+    let mut function = |name: &str, parameters: &[(&str, TypeId)], linkage| {
+        let parameters =
+            parameters.iter().map(|(name, kind)| (types.intern(name), *kind)).collect::<Vec<_>>();
+        let parameters =
+            parameters.into_iter().map(|(name, kind)| Parameter { name, kind }).collect();
+        let prototype = types.add("", Kind::Prototype { returns: number, parameters });
+        types.add(name, Kind::Function { prototype, linkage })
+    };
+    // Alternating with their prototypes.
+    function("f0", &[("context", pointer)], Linkage::Global);
+    for name in ["f1", "f2", "f3"] {
+        function(name, &[("one", number), ("two", number)], Linkage::Static);
+    }
+    types
+}
+
+/// The number of the function's type in [`types`].
+fn type_of(function: usize) -> TypeId {
+    TypeId(4 + 2 * function as u32)
 }
 
 /// The program as the linker would give it.
@@ -57,7 +86,7 @@ pub fn linked(generated: &Generated) -> Program {
         slot: *slot,
         slots: end - slot,
         linkage: if index == 0 { Linkage::Global } else { Linkage::Static },
-        kind: None,
+        kind: Some(type_of(index)),
     };
     Program {
         name: "f0".to_owned(),

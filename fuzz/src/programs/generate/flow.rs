@@ -109,9 +109,68 @@ impl Writer<'_> {
         self.alu(op, width, dst, src);
     }
 
+    /// A function of that sort: a new one, or one that is called already.
+    fn callee(&mut self, role: Role) -> Option<usize> {
+        let known: Vec<usize> =
+            (1..self.functions.len()).filter(|at| self.functions[*at] == role).collect();
+        if self.functions.len() < 4 && (known.is_empty() || self.random.one_in(2)) {
+            self.functions.push(role);
+            return Some(self.functions.len() - 1);
+        }
+        (!known.is_empty()).then(|| self.random.pick(&known))
+    }
+
+    /// `bpf_loop` with a callback that may write into the frame.
+    pub(super) fn repeated_call(&mut self) {
+        if !self.is_main() {
+            return self.arithmetic();
+        }
+        let Some(function) = self.callee(Role::Callback) else { return };
+        match self.with(|holds| matches!(holds, Bounded(0..=63))) {
+            Some(rounds) => self.moves(1, rounds),
+            None => {
+                let rounds = self.random.below(20) as i32;
+                self.number(1, rounds);
+            }
+        }
+        self.calls.push((self.instructions.len(), function));
+        self.put(Instruction::LoadWide { dst: Register::R2, value: Wide::Code(0) });
+        self.alu(AluOp::Mov, Width::W64, 3, Source::Register(Register::R10));
+        self.alu(AluOp::Add, Width::W64, 3, Source::Immediate((-CLEARED).into()));
+        self.alu(AluOp::Mov, Width::W64, 4, Source::Immediate(0));
+        self.call(181, Number);
+    }
+
+    /// Helpers that copy between the packet and the frame, and a checksum.
+    pub(super) fn packet_bytes(&mut self) {
+        let length = self.random.pick(&[4, 8, 16, 32, 64]);
+        if self.random.one_in(3) {
+            self.alu(AluOp::Mov, Width::W64, 1, Source::Register(Register::R10));
+            self.alu(AluOp::Add, Width::W64, 1, Source::Immediate((-CLEARED).into()));
+            self.alu(AluOp::Mov, Width::W64, 2, Source::Immediate(length));
+            self.alu(AluOp::Mov, Width::W64, 3, Source::Immediate(0));
+            self.alu(AluOp::Mov, Width::W64, 4, Source::Immediate(0));
+            let seed = self.source();
+            self.alu(AluOp::Mov, Width::W64, 5, seed);
+            return self.call(28, Number);
+        }
+        if !self.is_main() || self.registers[6] != Context {
+            return self.mask();
+        }
+        let at = self.random.below(72) as i32;
+        self.moves(1, 6);
+        self.alu(AluOp::Mov, Width::W64, 2, Source::Immediate(at));
+        self.alu(AluOp::Mov, Width::W64, 3, Source::Register(Register::R10));
+        self.alu(AluOp::Add, Width::W64, 3, Source::Immediate((-CLEARED).into()));
+        self.alu(AluOp::Mov, Width::W64, 4, Source::Immediate(length));
+        // xdp_load_bytes, xdp_store_bytes
+        let helper = self.random.pick(&[189, 190]);
+        self.call(helper, Number);
+    }
+
     pub(super) fn local_call(&mut self) {
         // Functions don't call each other: frames take 512 bytes at most.
-        if !self.is_main {
+        if !self.is_main() {
             return self.arithmetic();
         }
         for register in [1, 2] {
@@ -120,14 +179,7 @@ impl Writer<'_> {
                 None => self.number(register, 1),
             }
         }
-        let function = if self.functions > 1 && self.random.one_in(2) {
-            1 + self.random.below(self.functions - 1)
-        } else if self.functions < 4 {
-            self.functions += 1;
-            self.functions - 1
-        } else {
-            1
-        };
+        let Some(function) = self.callee(Role::Local) else { return };
         self.calls.push((self.instructions.len(), function));
         self.put(Instruction::Call { callee: Callee::Local(0) });
         for register in 1..=5 {
@@ -173,7 +225,7 @@ impl Writer<'_> {
 
     /// Moves an end of the packet; pointers into it are worthless from then on.
     pub(super) fn packet_change(&mut self) {
-        if !self.is_main || self.registers[6] != Context {
+        if !self.is_main() || self.registers[6] != Context {
             return self.mask();
         }
         self.moves(1, 6);

@@ -130,7 +130,7 @@ impl Writer<'_> {
     }
 
     pub(super) fn check_packet(&mut self) {
-        if !self.is_main || self.registers[6] != Context {
+        if !self.is_main() || self.registers[6] != Context {
             return self.constant();
         }
         let (start, end) = (7, 9);
@@ -154,7 +154,7 @@ impl Writer<'_> {
 
     pub(super) fn variable_packet(&mut self, base: u8, index: u8) {
         let end = self.with(|holds| holds == PacketEnd);
-        let (Some(end), true) = (end, self.is_main) else { return };
+        let (Some(end), true) = (end, self.is_main()) else { return };
         if !matches!(self.registers[usize::from(index)], Bounded(0..=4096)) {
             let width = self.width();
             self.alu(AluOp::And, width, index, Source::Immediate(63));
