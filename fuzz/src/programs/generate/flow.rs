@@ -145,13 +145,14 @@ impl Writer<'_> {
     pub(super) fn packet_bytes(&mut self) {
         let length = self.random.pick(&[4, 8, 16, 32, 64]);
         if self.random.one_in(3) {
+            // Before the other arguments take the places of numbers.
+            let seed = self.source();
+            self.alu(AluOp::Mov, Width::W64, 5, seed);
             self.alu(AluOp::Mov, Width::W64, 1, Source::Register(Register::R10));
             self.alu(AluOp::Add, Width::W64, 1, Source::Immediate((-CLEARED).into()));
             self.alu(AluOp::Mov, Width::W64, 2, Source::Immediate(length));
             self.alu(AluOp::Mov, Width::W64, 3, Source::Immediate(0));
             self.alu(AluOp::Mov, Width::W64, 4, Source::Immediate(0));
-            let seed = self.source();
-            self.alu(AluOp::Mov, Width::W64, 5, seed);
             return self.call(28, Number);
         }
         if !self.is_main() || self.registers[6] != Context {
