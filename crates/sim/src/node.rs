@@ -192,7 +192,7 @@ fn compile(
     endpoints: &[Endpoint],
 ) -> Result<(policy::Compiler, services::Compiler), Error> {
     let mut policy = policy::Compiler::new();
-    let mut services = services::Compiler::default();
+    let mut services = services::Compiler::new(services::Capacity::default());
     policy.set_host_addresses(settings.host_addresses.iter().copied());
     services.set_node(NodeInput {
         name: settings.node_name.clone(),
@@ -232,5 +232,7 @@ fn compile(
     for slice in model.endpoint_slices.values() {
         services.set_endpoint_slice(slice);
     }
+    // Its tables are those after the changes that were taken.
+    drop(services.take_changes());
     Ok((policy, services))
 }

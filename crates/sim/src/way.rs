@@ -37,6 +37,9 @@ pub struct Step {
     pub program: &'static str,
     /// The endpoint whose interface it was, by its number in [`Node::endpoints`].
     pub endpoint: usize,
+    /// The interface that the packet came to the node by, and the mark that it had.
+    pub ingress_ifindex: u32,
+    pub mark: u32,
     /// What the program returned.
     pub action: i32,
     pub redirect: Option<Redirect>,
@@ -160,11 +163,14 @@ impl Node {
         context: Skb,
     ) -> Result<(Step, u32), Error> {
         let mut packet = Packet::new(frame).map_err(bpf_vm::RuntimeError::from)?;
+        let (ingress_ifindex, mark_before) = (context.ingress_ifindex, context.mark);
         let outcome = program.run_skb(&mut packet, &context)?;
         let mark = outcome.skb.as_ref().map_or(0, |skb| skb.mark);
         let step = Step {
             program: name,
             endpoint,
+            ingress_ifindex,
+            mark: mark_before,
             action: outcome.action(),
             redirect: outcome.redirect,
             before: frame.to_vec(),

@@ -46,21 +46,12 @@ packets:
 - {from: 203.0.113.9, to: shop/cache, port: 6379}
 - {from: shop/client, to: 203.0.113.9, port: 443}
 - {from: shop/client, to: shop/web-1, port: 80, ipv6: true}
+- {from: shop/web-2, to: shop/client, protocol: udp, port: 53, payload: hello}
 ";
         let frames = frames(&node, text);
         let mut ways = Vec::new();
         for (from, frame) in &frames {
-            let way = node.send(*from, frame).unwrap();
-            println!(
-                "{:?} {:?} {:?}",
-                way.fate,
-                way.steps
-                    .iter()
-                    .map(|s| (s.program, s.action, s.redirect.clone(), s.before == s.after))
-                    .collect::<Vec<_>>(),
-                way.events
-            );
-            ways.push(way);
+            ways.push(node.send(*from, frame).unwrap());
         }
         assert!(name(&node, ways[0].fate).starts_with("web-"));
         assert_ne!(ways[0].frame, frames[0].1);
@@ -74,6 +65,7 @@ packets:
         assert_eq!(ways[3].steps[0].program, "to_endpoint");
         assert_eq!(ways[4].fate, Fate::Left);
         assert_eq!(name(&node, ways[5].fate), "web-1");
+        assert_eq!(name(&node, ways[6].fate), "client");
 
         // The answer finds its way back, with the service's address.
         let Fate::Delivered(web) = ways[0].fate else { panic!() };
