@@ -9,6 +9,7 @@
 mod agent;
 mod datapath;
 mod figures;
+mod lb;
 mod rules;
 mod traffic;
 
@@ -20,7 +21,8 @@ use testkit::{gate, remains};
 
 const USAGE: &str = "usage: skep-bench datapath [ROUNDS [MILLISECONDS]]
        skep-bench programs
-       skep-bench agent";
+       skep-bench agent
+       skep-bench lb";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         ["traffic", rest @ ..] => return traffic::run(rest),
-        ["datapath" | "programs" | "agent", ..] => {}
+        ["datapath" | "programs" | "agent" | "lb", ..] => {}
         _ => bail!("{USAGE}"),
     }
     if let Some(reason) = gate::missing_privilege() {
@@ -56,6 +58,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         }),
         ["programs"] => datapath::programs::run(),
         ["agent"] => agent::run(),
+        ["lb"] => lb::run(),
         _ => bail!("{USAGE}"),
     }
 }

@@ -27,6 +27,8 @@ pub enum Bench {
     /// Memory of the agent and the time of changes with 10,000 services and 1,000 policies (needs
     /// root)
     Agent,
+    /// What the load balancer of the edge costs per packet, and how many it sends (needs root)
+    Lb,
     /// 5,000 identities and 250 policies
     Policy,
     /// The engines for eBPF in user space beside rbpf's and the kernel's compiler (the last needs
@@ -41,6 +43,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         }
         Bench::Programs => vec!["programs".into()],
         Bench::Agent => vec!["agent".into()],
+        Bench::Lb => return lb(),
         Bench::Policy => {
             return workspace::run(workspace::cargo().args(["bench", "-p", "policy"]));
         }
@@ -70,4 +73,18 @@ pub fn run(bench: &Bench) -> Result<()> {
         .env("SKEP_PROBE", find("skep-probe")?);
     step.done("skepd, skep, skep-bench");
     workspace::run(&mut command)
+}
+
+/// Needs neither agent nor CLI, and what it measures runs in the kernel: no release build.
+fn lb() -> Result<()> {
+    if let Some(reason) = gate::missing_privilege() {
+        bail!("this can't be measured here: {reason}; try `sudo -E cargo xtask bench lb`");
+    }
+    setup::toolchain()?;
+    let step = Step::start("build");
+    let built = workspace::build(&["-p", "benches", "--bins"])?;
+    let bench = built.executables.iter().find(|(name, _)| name == "skep-bench");
+    let (_, bench) = bench.context("cargo built no skep-bench")?;
+    step.done("skep-bench");
+    workspace::run(std::process::Command::new(bench).arg("lb"))
 }

@@ -90,6 +90,12 @@ attributes! {
         data_out: u64, repeat: u32, duration: u32, ctx_size_in: u32, ctx_size_out: u32,
         ctx_in: u64, ctx_out: u64,
     }
+    /// The same with what Linux 5.18 added for live frames.
+    TestRunLive {
+        prog_fd: u32, retval: u32, data_size_in: u32, data_size_out: u32, data_in: u64,
+        data_out: u64, repeat: u32, duration: u32, ctx_size_in: u32, ctx_size_out: u32,
+        ctx_in: u64, ctx_out: u64, flags: u32, cpu: u32, batch_size: u32, padding: u32,
+    }
 }
 
 /// Calls bpf(2).

@@ -127,6 +127,11 @@ impl TestBench {
         self.tables.write(&changes).map_err(|error| error.to_string())
     }
 
+    /// The program that frames go through, for measuring.
+    pub fn program(&self) -> Result<&bpf_kernel::Program> {
+        Ok(self.object.program(self.program.symbol())?)
+    }
+
     pub fn run(&self, frame: &[u8], mark: u32) -> Result<Outcome> {
         /// Offset of the mark in `struct __sk_buff`.
         const MARK: usize = 8;

@@ -23,6 +23,17 @@ pub const HOPS: u8 = 64;
 
 const FAILED: Why = Why(counter::DROP_REWRITE);
 
+/// Bytes of the outer headers.
+#[inline(always)]
+const fn overhead(backend: &Backend) -> u32 {
+    let outer = if backend.flags & how::V6 != 0 { ipv6::LEN } else { ipv4::LEN } as u32;
+    match backend.flags & how::DELIVERY {
+        how::GUE => outer + UDP_LEN,
+        how::GENEVE => outer + UDP_LEN + geneve::LEN,
+        _ => outer,
+    }
+}
+
 /// Plain IPIP is what most packets get; the rest is in [`otherwise`].
 #[inline(always)]
 pub fn deliver(
@@ -32,18 +43,18 @@ pub fn deliver(
     packet: &mut Packet,
     backend: &Backend,
 ) -> Verdict {
-    let plain = backend.flags & (how::DELIVERY | how::FIB) == how::IPIP
-        && packet.flags & flags::TAGGED == 0
-        && backend.ifindex == 0;
     if backend.flags & how::DELIVERY == how::NAT {
         return translate::to_backend(env, frame, settings, packet, backend);
     }
-    if !plain {
-        return otherwise(env, frame, settings, packet, backend);
-    }
-    let overhead = if backend.flags & how::V6 != 0 { ipv6::LEN as u32 } else { ipv4::LEN as u32 };
+    let overhead = overhead(backend);
     if frame.length() + overhead > settings.max_sent {
         return answer::too_big(env, frame, settings, packet, overhead);
+    }
+    let plain = backend.flags & (how::DELIVERY | how::FIB) == how::IPIP
+        && packet.flags & flags::TAGGED == 0
+        && backend.ifindex == 0;
+    if !plain {
+        return otherwise(env, frame, settings, packet, backend);
     }
     let mac = if backend.flags & how::OWN_MAC != 0 { backend.mac } else { settings.router_mac };
     let link = Link { destination: mac.0, source: packet.link, ethertype: ethertype::IPV4 };
@@ -163,19 +174,10 @@ fn otherwise(
     env: &impl Env,
     frame: &mut impl Frame,
     settings: &Settings,
-    packet: &mut Packet,
+    packet: &Packet,
     backend: &Backend,
 ) -> Verdict {
-    let outer = if backend.flags & how::V6 != 0 { ipv6::LEN } else { ipv4::LEN } as u32;
-    let overhead = match backend.flags & how::DELIVERY {
-        how::GUE => outer + UDP_LEN,
-        how::GENEVE => outer + UDP_LEN + geneve::LEN,
-        _ => outer,
-    };
-    if frame.length() + overhead > settings.max_sent {
-        return answer::too_big(env, frame, settings, packet, overhead);
-    }
-    let Some(hop) = next_hop(frame, settings, packet, backend, overhead) else {
+    let Some(hop) = next_hop(frame, settings, packet, backend, overhead(backend)) else {
         return drop(env, Why(counter::DROP_NO_ROUTE));
     };
     let link =

@@ -66,6 +66,10 @@ fn wider<'a, E: Env>(
         address: packet.key.destination,
     };
     if let Some(found) = env.prefix(&key) {
+        // Katran leaves the port out for blocks of addresses, whether it is theirs or not.
+        if found.flags & vip::KATRAN_HASH != 0 {
+            packet.key.destination_port = Port::NONE;
+        }
         return Some(found);
     }
     key.port = Port::NONE;

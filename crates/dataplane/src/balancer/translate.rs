@@ -113,8 +113,7 @@ fn begin(env: &impl Env, settings: &Settings, packet: &mut Packet, backend: &Bac
     let Translating { key, answers, forward, back } = &mut packet.translating;
     // A client that is its own backend would be answered by itself (hairpin).
     let hairpin = key.source == backend.address;
-    let masquerade =
-        !backend.source.is_none() && (backend.flags & how::MASQUERADE != 0 || hairpin);
+    let masquerade = !backend.source.is_none() && (backend.flags & how::MASQUERADE != 0 || hairpin);
     forward.source = if masquerade { backend.source } else { key.source };
     forward.destination = backend.address;
     forward.source_port = key.source_port;
@@ -197,8 +196,7 @@ fn carry_out(
     } else {
         families::change(frame, packet, translation)
     };
-    let ethertype =
-        if translation.destination.is_v4() { ethertype::IPV4 } else { ethertype::IPV6 };
+    let ethertype = if translation.destination.is_v4() { ethertype::IPV4 } else { ethertype::IPV6 };
     if !done || link(frame, packet, &hop, ethertype).is_none() {
         return drop(env, FAILED);
     }
