@@ -1,8 +1,6 @@
 //! Packets that a load balancer compatible with Katran must send: each group with the configuration
 //! that the fixtures' README gives for it, through `skep lb testrun`.
 
-mod configuration;
-
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

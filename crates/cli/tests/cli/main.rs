@@ -1,8 +1,10 @@
 //! The binary against an agent with canned answers, through a real socket.
 
 mod agent;
+mod balancer;
 mod help;
 mod prog;
+mod sim;
 
 use agent::{Canned, Ran, skep};
 use insta::assert_snapshot;

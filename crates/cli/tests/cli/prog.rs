@@ -165,6 +165,9 @@ fn own_objects() {
             assert!(std::fs::read(place.path().join("again.bin")).unwrap() == code, "{program}");
         }
         assert!(place.skep("prog inspect own.o").out.contains("Programs\n"), "{name}");
+        // Each is taken by our own verifier.
+        let verified = place.skep("prog verify own.o");
+        assert_eq!(verified.code, 0, "{name}: {verified}");
     }
 }
 
@@ -239,4 +242,197 @@ fn several_objects_become_one() {
     exit code 4
     "#);
     assert_eq!(place.skep("prog link missing.o -o both.o").code, 2);
+}
+
+#[test]
+fn verdicts() {
+    let place = Place::new().with("sum.s", LOOP).with("leak.s", "r0 = *(u64 *)(r10 - 8)\nexit\n");
+    for (text, section) in [("sum", "xdp"), ("leak", "xdp")] {
+        let line = format!("prog asm {text}.s -o {text}.o --section {section}");
+        assert_eq!(place.skep(&line).code, 0);
+    }
+    let accepted = place.skep("prog verify sum.o");
+    assert!(accepted.out.contains("sum.o: sum (xdp)   ✓ accepted"), "{accepted}");
+    assert_eq!(accepted.code, 0);
+    let limited = place.skep("prog verify sum.o --max-processed 5");
+    assert!(limited.out.contains("✗ over budget"), "{limited}");
+    assert_eq!(limited.code, 1);
+    let refused = place.skep("prog verify leak.o --unprivileged");
+    for part in ["leak.o: leak (xdp)   ✗ refused", "error[SV0", "= help:"] {
+        assert!(refused.out.contains(part), "{refused}");
+    }
+    assert_eq!(refused.code, 1);
+    let value: serde_json::Value =
+        serde_json::from_str(&place.skep("prog verify leak.o --unprivileged --json").out).unwrap();
+    assert_eq!((&value[0]["verdict"], &value[0]["program"]), (&"refused".into(), &"leak".into()));
+    let sarif = place.skep("prog verify leak.o sum.o --unprivileged -o sarif");
+    let sarif: serde_json::Value = serde_json::from_str(&sarif.out).unwrap();
+    assert_eq!(sarif["version"], "2.1.0");
+    let rule = sarif["runs"][0]["results"][0]["ruleId"].as_str().unwrap();
+    assert!(rule.starts_with("SV0"), "{rule}");
+
+    // A folder, an executable with an object in it, what is no object.
+    let mut executable = std::fs::read(place.path().join("sum.o")).unwrap();
+    let object = executable.clone();
+    executable[18] = 62;
+    executable[19] = 0;
+    executable.extend(object);
+    std::fs::create_dir(place.path().join("folder")).unwrap();
+    std::fs::write(place.path().join("folder/tool"), executable).unwrap();
+    std::fs::write(place.path().join("folder/README"), "text").unwrap();
+    let folder = place.skep("prog verify folder");
+    assert!(folder.out.contains("folder/tool@0x"), "{folder}");
+    assert_eq!(folder.code, 0, "{folder}");
+    assert_eq!(place.skep("prog verify missing.o").code, 2);
+    assert_eq!(place.skep("prog verify folder/README").code, 2);
+    assert_eq!(place.skep("prog verify sum.o --prog other").code, 1);
+
+    let kernels = place.skep("prog verify sum.o --kernel all");
+    assert!(kernels.out.contains("5.10 ✓   5.15 ✓   6.1 ✓   6.6 ✓   6.12 ✓"), "{kernels}");
+    assert_snapshot!(place.skep("prog verify sum.o --kernel 3.2"), @r#"
+    stderr: error: there is no kernel `3.2`: neither one of 5.10, 5.15, 6.1, 6.6, 6.12, newest, nor `running`, nor a file that can be read (No such file or directory (os error 2))
+    exit code 2
+    "#);
+}
+
+#[test]
+fn profiles() {
+    let place = Place::new();
+    let text = place.skep("prog profile 6.1").out;
+    assert!(text.contains("release: 6.1") && text.contains("programs: "), "{text}");
+    let place = place.with("mine.txt", &text);
+    let again = place.skep("prog profile mine.txt");
+    assert_eq!(again.out, text);
+    let json: serde_json::Value =
+        serde_json::from_str(&place.skep("prog profile mine.txt -o json").out).unwrap();
+    assert!(json["programs"].as_array().unwrap().iter().any(|name| name == "xdp"));
+}
+
+/// Counts packets by interface in a map, and sends back those that begin with 0xff.
+const BOUNCE: &str = r#"
+#define SEC(name) __attribute__((section(name), used))
+typedef unsigned char u8; typedef unsigned int u32; typedef unsigned long long u64;
+struct { int (*type)[1]; u32 *key; u64 *value; int (*max_entries)[64]; } counts SEC(".maps");
+static void *(*lookup)(void *map, const void *key) = (void *)1;
+static long (*update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static long (*print)(const char *format, u32 size, ...) = (void *)6;
+struct context { u32 data, data_end, data_meta, ifindex, queue, egress; };
+const volatile u32 step = 1;
+SEC("xdp") int bounce(struct context *context)
+{
+    u8 *data = (u8 *)(long)context->data, *end = (u8 *)(long)context->data_end;
+    u32 key = context->ifindex;
+    u64 one = step, *known = lookup(&counts, &key);
+    static const char text[] = "packet of %d bytes";
+    if (known)
+        __sync_fetch_and_add(known, step);
+    else
+        update(&counts, &key, &one, 0);
+    if (data + 14 > end)
+        return 1;
+    print(text, sizeof(text), (u32)(end - data));
+    if (data[0] != 0xff)
+        return 2;
+    data[0] = 0;
+    return 3;
+}
+char license[] SEC("license") = "GPL";
+"#;
+
+#[test]
+fn programs_are_run() {
+    let place = Place::new();
+    if !place.clang("bounce", BOUNCE) {
+        return;
+    }
+    let frame = |first: &str| format!("{first}{}", "00".repeat(59));
+    let (bounced, passed) = (frame("ff"), frame("01"));
+    for engine in ["interp", "jit"] {
+        let line = format!(
+            "prog run bounce.o --packet {bounced} --packet {passed} --set step=5 --maps --trace \
+             --engine {engine}"
+        );
+        assert_snapshot!(place.skep(&line).out.trim_end(), @"");
+    }
+    let place =
+        place.with("counts.json", r#"[{"key": 1, "value": 40}, {"key": 2, "value": "0x10"}]"#);
+    let line = "prog run bounce.o --packet 0102 --map counts=counts.json --maps -o json";
+    let value: serde_json::Value = serde_json::from_str(&place.skep(line).out).unwrap();
+    assert_eq!(value["runs"][0]["action"], "XDP_DROP (1)");
+    assert_eq!(
+        value["maps"]["counts"],
+        serde_json::json!([{ "key": 1, "value": 41 }, { "key": 2, "value": 16 }])
+    );
+    let alike = place.skep(&format!("prog diff bounce.o --engine interp,jit --packet {bounced}"));
+    assert_eq!((alike.code, alike.out.as_str()), (0, "1 inputs: interp, jit agree\n"));
+    let benched = place.skep("prog bench bounce.o --engine interp,jit --repeat 100 --rounds 1");
+    assert!(benched.out.contains("interp") && benched.out.contains("jit"), "{benched}");
+    assert_eq!(place.skep("prog run bounce.o --packet nothing").code, 2);
+    assert_eq!(place.skep("prog run bounce.o --map other=counts.json").code, 1);
+    assert_eq!(place.skep("prog run bounce.o --set other=1").code, 2);
+    if cfg!(target_arch = "x86_64") {
+        let native = place.skep("prog disasm bounce.o --native");
+        assert!(native.out.contains("bytes of x86_64") && native.out.contains("ret"), "{native}");
+    }
+
+    if !nix::unistd::Uid::effective().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let all = place.skep(&format!("prog diff bounce.o --packet {bounced} --packet {passed}"));
+    assert_eq!((all.code, all.out.as_str()), (0, "2 inputs: interp, jit, kernel agree\n"), "{all}");
+}
+
+#[test]
+fn programs_and_maps_in_the_kernel() {
+    if !nix::unistd::Uid::effective().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let layout = bpf_kernel::MapLayout {
+        kind: bpf_kernel::MapKind::Hash,
+        key_size: 4,
+        value_size: 4,
+        max_entries: 8,
+        flags: 0,
+    };
+    let Ok(map) = bpf_kernel::Map::create("skep_cli_test", layout) else {
+        println!("skipped: this kernel gives us no map");
+        return;
+    };
+    map.set(&[1, 0, 0, 0], &[2, 0, 0, 0]).unwrap();
+    let id = map.details().unwrap().id;
+    let two = [[0xb7, 0, 0, 0, 2, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+    let kind = bpf_kernel::ProgramKind::XDP;
+    let program = bpf_kernel::Program::from_instructions("skep_cli_prog", kind, &two).unwrap();
+    let program_id = program.details().unwrap().id;
+    let place = Place::new();
+    let list: serde_json::Value =
+        serde_json::from_str(&place.skep("prog list -o json").out).unwrap();
+    let found = list.as_array().unwrap().iter().find(|one| one["id"] == program_id).unwrap();
+    assert_eq!((&found["type"], &found["name"]), (&"xdp".into(), &"skep_cli_prog".into()));
+    assert!(place.skep("prog list maps").out.contains("skep_cli_test"));
+    let shown = place.skep(&format!("prog show id {program_id}"));
+    assert!(shown.out.contains("skep_cli_prog"), "{shown}");
+    assert_snapshot!(place.skep(&format!("prog dump map id {id}")), @r#"
+    {"key":["0x01","0x00","0x00","0x00"],"value":["0x02","0x00","0x00","0x00"]}
+    exit code 0
+    "#);
+    let dumped = place.skep(&format!("prog dump id {program_id}"));
+    assert!(dumped.code == 1 || dumped.out.contains("r0 = 0x2"), "{dumped}");
+    let nobody = place.skep("prog show name nobody_has_this");
+    assert_eq!(nobody.code, 1, "{nobody}");
+    assert_eq!(place.skep("prog show one two three").code, 2);
+    assert_eq!(place.skep(&format!("prog pin id {program_id} /proc/pin")).code, 2);
+    let pins = place.path().join("bpf");
+    if bpf_kernel::mount::ensure_bpffs(&pins).is_err() {
+        return;
+    }
+    let pin = pins.join("program");
+    let pinned = place.skep(&format!("prog pin id {program_id} {}", pin.display()));
+    let shown = place.skep(&format!("prog show pinned {} -o json", pin.display()));
+    nix::mount::umount(&pins).unwrap();
+    assert_eq!(pinned.code, 0, "{pinned}");
+    let shown: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+    assert_eq!(shown["id"], program_id);
 }

@@ -1,4 +1,5 @@
-//! The configurations of the fixtures' README as manifests.
+//! Configurations under which the packets of the load balancer's fixtures must come out as they say,
+//! by group, as manifests: those of the fixtures' README.
 
 /// Addresses of backends.
 const R4: &[&str] = &["10.0.0.1", "10.0.0.2", "10.0.0.3"];

@@ -1,0 +1,66 @@
+//! `skep lb testrun` on packets of our own, for what the fixtures' groups that are published don't
+//! have: GUE, stable routing, decapsulation in line, flow migration. What must come out was
+//! computed by a second, slower implementation of the hashing and of the headers.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use testkit::gate;
+
+fn packets() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/balancer/packets.jsonl");
+    path.display().to_string()
+}
+
+/// Each group with the configuration of its name, one after the other in the same program.
+fn check(program: &str, groups: &[&str]) {
+    if let Some(reason) = gate::missing_privilege() {
+        println!("skipped: {reason}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    command.args(["lb", "testrun", "--program", program, "--packets", &packets()]);
+    for group in groups {
+        let path = folder.path().join(format!("{group}.yaml"));
+        fs::write(&path, testkit::l4lb::of(group).unwrap()).unwrap();
+        command.arg("--config").arg(path).args(["--group", group]);
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{groups:?}:\n{text}{errors}");
+    assert!(!text.starts_with("0 passed"), "{groups:?} has no packets");
+}
+
+#[test]
+fn gue() {
+    check("balance", &["gue"]);
+}
+
+#[test]
+fn stable_routing() {
+    check("balance", &["stable_rt"]);
+}
+
+#[test]
+fn decapsulation_in_line() {
+    check("balance", &["xpop_decap"]);
+    check("balance", &["egress_decap"]);
+}
+
+#[test]
+fn flows_migrate_when_their_backend_goes() {
+    check("balance", &["udp_flow_migration_1", "udp_flow_migration_2"]);
+}
+
+#[test]
+fn health_checks_in_gue() {
+    check("check", &["hc_gue"]);
+}
+
+#[test]
+fn on_a_backend() {
+    check("decapsulate", &["xdp_decap_gue"]);
+    check("match-source", &["tc_srcmatch"]);
+}
