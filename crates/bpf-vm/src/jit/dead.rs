@@ -36,8 +36,7 @@ fn narrowed(inst: Inst, live: Live, mode: Mode) -> Inst {
         | Inst::Negate { .. }
         | Inst::Extend { .. }
         | Inst::Swap { .. }
-        | Inst::Rotate { .. }
-        | Inst::Select { .. } => true,
+        | Inst::Rotate { .. } => true,
         // A load that is checked may end the program.
         Inst::Load { access, address, .. } => {
             mode == Mode::Verified || address.is_in_frame(access.size())

@@ -121,15 +121,6 @@ pub(crate) enum Inst {
         right: Source,
         target: u32,
     },
-    /// `dst = value` if the condition holds; comes from a jump over a move.
-    Select {
-        condition: Condition,
-        width: Width,
-        left: Register,
-        right: Register,
-        dst: Register,
-        value: Register,
-    },
     MayGoto {
         target: u32,
     },
@@ -180,10 +171,6 @@ impl Set {
         self.0 & 1 << register as u16 != 0
     }
 
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
     pub fn iter(self) -> impl Iterator<Item = Register> {
         Register::ALL.into_iter().filter(move |register| self.has(*register))
     }
@@ -201,8 +188,7 @@ impl Inst {
             | Self::Swap { dst, .. }
             | Self::Rotate { dst, .. }
             | Self::Load { dst, .. }
-            | Self::LoadAcquire { dst, .. }
-            | Self::Select { dst, .. } => Some(dst),
+            | Self::LoadAcquire { dst, .. } => Some(dst),
             Self::Atomic { op, src, .. } => match op {
                 AtomicOp::FetchAdd
                 | AtomicOp::FetchOr
@@ -253,9 +239,6 @@ impl Inst {
             }
             Self::StoreRelease { address: at, src, .. } => address(at).with(Set::of(src)),
             Self::LoadPacket { index, .. } => optional(index),
-            Self::Select { left, right, dst, value, .. } => {
-                Set::of(left).with(Set::of(right)).with(Set::of(dst)).with(Set::of(value))
-            }
             Self::CallRegister { target } => Set::of(target).with(Set::ARGUMENTS),
             Self::CallHelper { .. } | Self::CallLocal { .. } => Set::ARGUMENTS,
             Self::Exit => Set::R0,

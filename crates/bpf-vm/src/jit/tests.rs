@@ -422,7 +422,7 @@ fn program(main: &[Step], function: &[Step], seed: usize) -> Vec<Instruction> {
     let entry = slots(&code);
     fill(all(), seed + 3, &mut code);
     for word in 1..12 {
-        let value = Source::Immediate(word.into());
+        let value = Source::Immediate(word);
         let (size, base, offset) = (Size::Double, Register::R10, -8 * word as i16);
         code.push(Instruction::Store { size, base, offset, value });
     }

@@ -28,8 +28,8 @@ fn check(source: &str, expected: &[&str]) {
     for numbers in [[0x0123_4567_89ab_cdef, 5, 3, 9], [u64::MAX, 1 << 31, 0xff80, 0]] {
         let run = |program: &Program| {
             let mut bytes: Vec<u8> = (0..64u8).map(|at| at.wrapping_mul(37) ^ 0x95).collect();
-            let mut input = Input::default();
-            input.arguments = [0, numbers[0], numbers[1], numbers[2], numbers[3]];
+            let [a, b, c, d] = numbers;
+            let mut input = Input { arguments: [0, a, b, c, d], ..Input::default() };
             input.arguments[0] = input.memory.lend(&mut bytes);
             let result = program.run(&mut input);
             drop(input);

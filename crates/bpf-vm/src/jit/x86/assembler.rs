@@ -41,7 +41,7 @@ pub(super) enum Shift {
     Sar = 7,
 }
 
-/// The condition field of jumps and conditional moves.
+/// The condition field of jumps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Cond {
@@ -268,11 +268,6 @@ impl Assembler {
         }
     }
 
-    /// `rdx:rax = rax * src`
-    pub fn mul(&mut self, width: Width, src: Reg) {
-        self.op_reg(width == W64, 0xf7, 4, src, false);
-    }
-
     pub fn neg(&mut self, width: Width, dst: Reg) {
         self.op_reg(width == W64, 0xf7, 3, dst, false);
     }
@@ -430,10 +425,6 @@ impl Assembler {
         self.op_mem(width == W64, 0x87, src.0, mem, false);
     }
 
-    pub fn cmov(&mut self, cond: Cond, dst: Reg, src: Reg) {
-        self.op_reg(true, 0x0f40 | cond as u32, dst.0, src, false);
-    }
-
     pub fn push(&mut self, reg: Reg) {
         self.rex(false, 0, 0, reg.0, false);
         self.byte(0x50 | reg.0 & 7);
@@ -450,10 +441,6 @@ impl Assembler {
 
     pub fn call_reg(&mut self, target: Reg) {
         self.op_reg(false, 0xff, 2, target, false);
-    }
-
-    pub fn jump_reg(&mut self, target: Reg) {
-        self.op_reg(false, 0xff, 4, target, false);
     }
 
     /// A call, a jump or a conditional one over four bytes of distance, which are yet to be

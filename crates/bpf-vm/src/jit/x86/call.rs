@@ -47,7 +47,7 @@ impl Emitter<'_> {
         for register in saved.iter() {
             self.asm.push(of(register));
         }
-        if saved.0.count_ones() % 2 == 1 {
+        if !saved.0.count_ones().is_multiple_of(2) {
             self.asm.push(Reg::RAX);
         }
         saved
@@ -58,7 +58,7 @@ impl Emitter<'_> {
         if self.job.is_checked() {
             self.asm.load(8, FUEL, run_field(offset_of!(Run<'_>, fuel)));
         }
-        if saved.0.count_ones() % 2 == 1 {
+        if !saved.0.count_ones().is_multiple_of(2) {
             self.asm.lea(Width::W64, Reg::RSP, Mem::new(Reg::RSP, 8));
         }
         let mut registers: Vec<_> = saved.iter().collect();

@@ -253,11 +253,6 @@ impl<'a> Emitter<'a> {
                 let cond = self.compare(condition, width, of(left), right, flags);
                 self.jump_if(cond, target);
             }
-            Inst::Select { condition, width, left, right, dst, value } => {
-                let right = Source::Register(right);
-                let cond = self.compare(condition, width, of(left), right, flags);
-                self.asm.cmov(cond, of(dst), of(value));
-            }
             Inst::MayGoto { target } => self.may_goto(target),
             Inst::CallHelper { index } => self.call_helper(index),
             Inst::CallLocal { target } => self.call_local(target),

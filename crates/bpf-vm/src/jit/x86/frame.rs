@@ -114,7 +114,7 @@ impl Emitter<'_> {
     fn pads(&self, kept: Set, function: &Function) -> bool {
         let job = self.job;
         (job.is_checked() || job.uses_run || job.flow.entangled || function.has_calls)
-            && kept.0.count_ones() % 2 == 0
+            && kept.0.count_ones().is_multiple_of(2)
     }
 
     pub fn begin_function(&mut self, function: &Function) {

@@ -43,7 +43,6 @@ fn registers() {
     check(|a| a.sign_to_rdx(W32), "cdq");
     check(|a| a.bswap(W64, Reg::R15), "bswap r15");
     check(|a| a.swap16(Reg::R8), "rol r8w,8");
-    check(|a| a.cmov(Cond::Greater, Reg::R8, Reg::RBX), "cmovg r8,rbx");
     check(|a| a.push(Reg::R12), "push r12");
     check(|a| a.pop(Reg::RBP), "pop rbp");
     check(|a| a.call_reg(Reg::R10), "call r10");
