@@ -225,6 +225,11 @@ impl Node {
         if committed.is_ok() {
             self.close_sockets(&prepared);
         }
+        if changed.iter().any(|object| object.kind == Kind::LoadBalancer)
+            && let Err(error) = self.keep_up_balancer().await
+        {
+            tracing::error!("balancer: {error}");
+        }
         self.note_problems(changed, &prepared.problems);
         self.update_names(changed);
         committed.map(|()| prepared)

@@ -7,6 +7,8 @@ use model::{LoadBalancer, ObjectName, Origin, Protocol};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+mod flows;
+
 pub fn backend(address: &str) -> Backend {
     Backend {
         address: address.parse().unwrap(),

@@ -51,6 +51,7 @@ pub fn read(
         delivery: delivery.clone().unwrap_or_default(),
         keep: flows.clone().unwrap_or_default().keep,
         has_zone: !matches!(zone, Some(None)),
+        has_mac: !matches!(next_hop, Some(NextHop::Fib)),
     };
     let vips_node = match decapsulation_node {
         // A host that only decapsulates has no VIP.

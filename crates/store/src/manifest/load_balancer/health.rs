@@ -1,14 +1,20 @@
 //! `healthCheck`.
 
-use super::values::{duration, each, flag, number};
+use super::values::{duration, each, number};
 use crate::manifest::node::{Node, Value};
 use crate::manifest::reader::{Fields, Reader};
 use crate::manifest::selector::shorten;
 use model::load_balancer::{HealthCheck, HttpProbe, Probe};
 use std::time::Duration;
 
-/// `has_port`: the VIP has one, which probes without a port of their own use.
-pub fn read(reader: &mut Reader, node: &Node, has_port: bool) -> Option<HealthCheck> {
+/// `has_port`: the VIP has one, which probes without a port of their own use. `has_mac`: the next
+/// hop is a MAC address, without which the encapsulated probe would not know where to go.
+pub fn read(
+    reader: &mut Reader,
+    node: &Node,
+    has_port: bool,
+    has_mac: bool,
+) -> Option<HealthCheck> {
     let mut fields = reader.fields(node, "healthCheck")?;
     let probe = probe(reader, node, &mut fields, has_port);
     let mut time = |reader: &mut Reader, name: &'static str, default: Duration| {
@@ -24,7 +30,14 @@ pub fn read(reader: &mut Reader, node: &Node, has_port: bool) -> Option<HealthCh
     };
     let healthy_after = count(reader, "healthyAfter", HealthCheck::HEALTHY_AFTER);
     let unhealthy_after = count(reader, "unhealthyAfter", HealthCheck::UNHEALTHY_AFTER);
-    let through = flag(reader, &mut fields, "throughEncapsulation");
+    let through_node = fields.optional("throughEncapsulation");
+    let through =
+        through_node.map_or(Some(false), |node| reader.flag(node, "throughEncapsulation"));
+    if let (Some(true), Some(node), false) = (through, through_node, has_mac) {
+        reader
+            .error(node.place, "`throughEncapsulation` needs a fixed next hop")
+            .help("give spec.nextHop as a MAC address");
+    }
     fields.finish(reader);
     let (interval, timeout) = (interval?, timeout?);
     if interval < SHORTEST || timeout < SHORTEST {

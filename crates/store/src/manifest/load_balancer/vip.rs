@@ -18,6 +18,8 @@ pub struct Defaults {
     pub delivery: Delivery,
     pub keep: Keep,
     pub has_zone: bool,
+    /// The next hop is a MAC address.
+    pub has_mac: bool,
 }
 
 /// Slots of a ring have 2 bytes.
@@ -109,7 +111,7 @@ fn vip(reader: &mut Reader, node: &Node, defaults: &Defaults) -> Option<Vip> {
     };
     let has_port = ports.as_ref().is_some_and(|ports| !ports.is_empty());
     let health_check = match fields.optional("healthCheck") {
-        Some(node) => health::read(reader, node, has_port).map(Some),
+        Some(node) => health::read(reader, node, has_port, defaults.has_mac).map(Some),
         None => Some(None),
     };
     let backends_node = fields.required(reader, "backends");
