@@ -23,32 +23,25 @@ pub fn tell(report: &mut Report) {
     if let Err(error) = privilege::check() {
         return report.failed("privilege", &error.to_string());
     }
-    match objects() {
-        Ok(all) => {
-            for (name, object, kernel) in &all {
-                tell_object(report, name, object, kernel);
-            }
-        }
-        Err(error) => report.failed("objects", &format!("{error:#}")),
+    if let Err(error) = tell_all(report) {
+        report.failed("objects", &format!("{error:#}"));
     }
 }
 
-fn objects() -> Result<Vec<(String, Result<Object>, std::sync::Arc<Btf>)>> {
+fn tell_all(report: &mut Report) -> Result<()> {
     let kernel = Btf::parse(&fs::read(KERNEL_TYPES)?).context("the kernel's types")?;
-    let kernel = std::sync::Arc::new(kernel);
     let mut paths: Vec<_> = fs::read_dir(Path::new(OBJECTS))?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
     paths.sort();
-    paths
-        .into_iter()
-        .map(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let object = Object::parse(&fs::read(&path)?).context("not an object");
-            let object = object.map(complete);
-            Ok((name, object, kernel.clone()))
-        })
-        .collect()
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match Object::parse(&fs::read(&path)?) {
+            Ok(object) => tell_object(report, &name, &complete(object), &kernel),
+            Err(error) => report.failed(&format!("object {name}"), &error.to_string()),
+        }
+    }
+    Ok(())
 }
 
 /// Tools size some maps only when they know their options.
@@ -74,11 +67,7 @@ fn complete(mut object: Object) -> Object {
     object
 }
 
-fn tell_object(report: &mut Report, name: &str, object: &Result<Object>, kernel: &Btf) {
-    let object = match object {
-        Ok(object) => object,
-        Err(error) => return report.failed(&format!("object {name}"), &format!("{error:#}")),
-    };
+fn tell_object(report: &mut Report, name: &str, object: &Object, kernel: &Btf) {
     let maps = Maps::create(object);
     for function in object.programs() {
         let what = format!("verdict {name} {}", function.name);
