@@ -304,6 +304,8 @@ fn definitions() {
     let mut runner =
         TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(6000) });
     let result = runner.run(&definition, |(kind, key, value, entries, flags, extra)| {
+        // How many CPUs a kernel knows is its configuration's.
+        let entries = if kind == MapType::CPU_MAP { entries.min(8) } else { entries };
         let mut definition = MapDefinition::new(kind, key, value, entries).with_flags(flags);
         definition.extra = extra;
         let theirs = KernelMap::new(&definition).map(drop);
