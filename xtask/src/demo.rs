@@ -19,6 +19,7 @@ use crate::{binaries, setup, workspace};
 /// The name that `examples/shop.yaml` has in its places.
 const NODE: &str = "skep-demo";
 const SHOP: &str = "examples/shop.yaml";
+const PACKETS: &str = "examples/packets/shop.yaml";
 const LOCKDOWN: &str = "examples/lockdown.yaml";
 
 #[derive(Args)]
@@ -33,10 +34,10 @@ pub struct Options {
 
 pub fn run(options: &Options) -> Result<()> {
     if let Some(reason) = gate::missing_privilege() {
-        bail!(
-            "the demo can't run here: {reason}\n\
-             To run it as root with your toolchain:  sudo -E env \"PATH=$PATH\" cargo xtask demo"
-        );
+        if options.keep || options.stop {
+            bail!("there is no demo to keep or to stop here: {reason}");
+        }
+        return without_kernel(&reason);
     }
     if options.stop {
         remains::remove(NODE);
@@ -62,6 +63,19 @@ pub fn run(options: &Options) -> Result<()> {
     } else {
         println!("Try it yourself: cargo xtask demo --keep, then skep observe -f");
     }
+    Ok(())
+}
+
+/// Where the kernel can't be used, packets go through the same programs in Skep's own runtime.
+fn without_kernel(reason: &str) -> Result<()> {
+    println!("no kernel for the demo: {reason}");
+    println!("so packets go through the same programs in Skep's own runtime (skep sim)\n");
+    setup::toolchain()?;
+    let binaries = binaries::build()?;
+    let mut sim = std::process::Command::new(&binaries.skep);
+    sim.args(["sim", "-f", SHOP, "--scenario", PACKETS, "--expect"]);
+    print!("{}", workspace::output(sim.current_dir(workspace::root()))?);
+    println!("\nWith real programs, as root:  sudo -E env \"PATH=$PATH\" cargo xtask demo");
     Ok(())
 }
 
