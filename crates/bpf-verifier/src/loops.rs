@@ -50,22 +50,25 @@ impl Engine<'_> {
         }
     }
 
-    /// The last checkpoint on the way that was at that instruction, in the same function call.
+    /// The last checkpoint on the way that was at that instruction, in the same chain of calls.
+    /// Checkpoints of this very visit don't count.
     pub fn previous_visit(&self, slot: usize) -> Option<CheckpointId> {
-        let mut parent = self.state.parent;
-        // The newest one is of this very visit.
-        let mut own = true;
-        while let Some(id) = parent {
-            let checkpoint = &self.checkpoints[id as usize];
-            if checkpoint.slot == slot && checkpoint.state.frames.len() == self.state.frames.len() {
-                if !own {
-                    return Some(id);
-                }
-                own = false;
-            }
-            parent = checkpoint.state.parent;
-        }
-        None
+        self.visits_on_the_way(slot).nth(1)
+    }
+
+    /// Checkpoints on the way that were at that instruction, in the same chain of calls, the latest
+    /// first.
+    pub fn visits_on_the_way(&self, slot: usize) -> impl Iterator<Item = CheckpointId> {
+        let way = std::iter::successors(self.state.parent, |id| {
+            self.checkpoints[*id as usize].state.parent
+        });
+        way.filter(move |id| {
+            let checkpoint = &self.checkpoints[*id as usize];
+            let frames = &checkpoint.state.frames;
+            checkpoint.slot == slot
+                && frames.len() == self.state.frames.len()
+                && frames.iter().zip(&self.state.frames).all(|(a, b)| a.call == b.call)
+        })
     }
 
     /// Numbers that change from turn to turn are unknown from now on, unless it was found that

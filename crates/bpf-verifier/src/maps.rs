@@ -19,6 +19,8 @@ pub(crate) struct MapInfo {
     /// What its values are like, for maps of maps: an index behind the object's own.
     pub inner: Option<usize>,
     pub record: Record,
+    /// In the object's types.
+    pub value_type: Option<TypeId>,
     /// The value, if it never changes.
     pub constant: Option<Vec<u8>>,
 }
@@ -124,6 +126,7 @@ fn info(map: &Map, types: Option<&Btf>) -> MapInfo {
         flags: map.flags,
         inner: None,
         record,
+        value_type: map.value_type,
         constant: map.contents.clone().filter(|_| never_changes && map.pointers.is_empty()),
     }
 }

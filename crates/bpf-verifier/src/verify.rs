@@ -287,11 +287,11 @@ impl Engine<'_> {
                 ),
             );
         }
-        if returns != TypeId::VOID && !crate::signature::is_number(types, returns) {
+        if !crate::signature::is_number(types, returns) {
             return refuse(
                 Rule::GlobalFunction,
                 format!(
-                    "Global function {name}() return value not void or scalar. Only those are supported."
+                    "Global function {name}() doesn't return scalar. Only those are supported."
                 ),
             );
         }

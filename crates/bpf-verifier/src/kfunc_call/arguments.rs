@@ -374,18 +374,18 @@ impl Engine<'_> {
             | P::LWT_SEG6LOCAL
             | P::SK_SKB => &["__sk_buff", "sk_buff"],
             P::XDP => &["xdp_md", "xdp_buff"],
-            P::CGROUP_SOCK => &["bpf_sock", "sock"],
-            P::CGROUP_SOCK_ADDR => &["bpf_sock_addr", "bpf_sock_addr_kern"],
-            P::SOCK_OPS => &["bpf_sock_ops", "bpf_sock_ops_kern"],
-            P::SK_MSG => &["sk_msg_md", "sk_msg"],
-            P::FLOW_DISSECTOR => &["__sk_buff", "bpf_flow_dissector"],
+            P::CGROUP_SOCK => &["bpf_sock"],
+            P::CGROUP_SOCK_ADDR => &["bpf_sock_addr"],
+            P::SOCK_OPS => &["bpf_sock_ops"],
+            P::SK_MSG => &["sk_msg_md"],
+            P::FLOW_DISSECTOR => &["__sk_buff"],
             P::KPROBE => &["pt_regs", "bpf_user_pt_regs_t"],
-            P::PERF_EVENT => &["bpf_perf_event_data", "bpf_perf_event_data_kern"],
+            P::PERF_EVENT => &["bpf_perf_event_data"],
             P::CGROUP_DEVICE => &["bpf_cgroup_dev_ctx"],
-            P::CGROUP_SYSCTL => &["bpf_sysctl", "bpf_sysctl_kern"],
-            P::CGROUP_SOCKOPT => &["bpf_sockopt", "bpf_sockopt_kern"],
-            P::SK_REUSEPORT => &["sk_reuseport_md", "sk_reuseport_kern"],
-            P::SK_LOOKUP => &["bpf_sk_lookup", "bpf_sk_lookup_kern"],
+            P::CGROUP_SYSCTL => &["bpf_sysctl"],
+            P::CGROUP_SOCKOPT => &["bpf_sockopt"],
+            P::SK_REUSEPORT => &["sk_reuseport_md"],
+            P::SK_LOOKUP => &["bpf_sk_lookup"],
             P::NETFILTER => &["bpf_nf_ctx"],
             _ => &[],
         };
@@ -564,7 +564,7 @@ fn with_note(mut stop: crate::stop::Stop, note: String) -> crate::stop::Stop {
 fn is_plain(types: &Btf, id: TypeId, depth: u32) -> bool {
     match types.resolve(id) {
         Some((_, TypeKind::Int(_) | TypeKind::Enum(_) | TypeKind::Enum64(_))) => true,
-        Some((_, TypeKind::Struct(composite))) => {
+        Some((_, TypeKind::Struct(composite) | TypeKind::Union(composite))) => {
             depth > 0 && composite.members.iter().all(|m| is_plain(types, m.kind, depth - 1))
         }
         Some((_, TypeKind::Array(array))) => depth > 0 && is_plain(types, array.element, depth),

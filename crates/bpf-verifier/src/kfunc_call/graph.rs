@@ -94,12 +94,8 @@ impl Engine<'_> {
             );
         }
         let Some(types) = self.types else { return unmodelled("a list without types") };
-        let owner = if in_map {
-            let index = register.what as usize;
-            self.request.object.and_then(|object| object.maps.get(index)?.value_type)
-        } else {
-            Some(TypeId(register.what))
-        };
+        let owner =
+            if in_map { self.map(register).value_type } else { Some(TypeId(register.what)) };
         let root = owner.and_then(|owner| contents(types, owner, offset));
         let Some((structure, node)) = root else {
             return unmodelled("a list or tree of a type that isn't found");

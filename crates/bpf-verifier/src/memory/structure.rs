@@ -92,7 +92,7 @@ impl Engine<'_> {
             }
         }
         let member =
-            self.member_at(types, TypeId(register.what), off.cast_unsigned(), size, &name)?;
+            self.member_at(types, TypeId(register.what), off.cast_unsigned(), size.into(), &name)?;
         self.touch(if is_trusted(register) || flags.has(Flags::RCU) {
             Touched::Kernel
         } else {
@@ -207,7 +207,7 @@ impl Engine<'_> {
         types: &Btf,
         structure: TypeId,
         off: u32,
-        size: u8,
+        size: u32,
         name: &str,
     ) -> Check<Member> {
         let end = u64::from(off) + u64::from(size);
@@ -298,22 +298,18 @@ impl Engine<'_> {
     /// A helper reads so many bytes of the structure.
     pub fn check_structure_range(&self, number: u8, register: &Register, size: u32) -> Check {
         let types = if register.flags.has(Flags::ALLOCATED) { self.types } else { self.kernel };
-        let total = types.and_then(|types| types.size(TypeId(register.what))).unwrap_or(0);
-        let end = i64::from(register.off) + i64::from(size);
-        if register.off < 0
-            || !register.number.is_zero()
-            || end > i64::try_from(total).unwrap_or(i64::MAX)
-        {
-            let name = self.structure_name(register);
+        let Some(types) = types else {
+            return unmodelled("structures of the kernel, without its types");
+        };
+        let name = self.structure_name(register);
+        if register.off < 0 || !register.number.is_zero() {
             return refuse(
                 Rule::OutOfBounds,
-                format!(
-                    "access beyond struct {name} at off {} size {size} through R{number}",
-                    register.off
-                ),
+                format!("R{number} is ptr_{name} invalid access: off={}", register.off),
             );
         }
-        Ok(())
+        let off = register.off.cast_unsigned();
+        self.member_at(types, TypeId(register.what), off, size, &name).map(drop)
     }
 
     /// A field that holds a kernel pointer is read as one, and only unreferenced ones are written.
@@ -405,7 +401,8 @@ impl Engine<'_> {
             return unmodelled("fields of struct bpf_map, without the kernel's types");
         };
         let structure = TypeId(self.kernel_structure("bpf_map")?);
-        let member = self.member_at(kernel, structure, off.cast_unsigned(), size, "bpf_map")?;
+        let member =
+            self.member_at(kernel, structure, off.cast_unsigned(), size.into(), "bpf_map")?;
         self.touch(Touched::Kernel);
         let value = match member {
             Member::Number => Register::UNKNOWN,
@@ -440,7 +437,7 @@ enum Walk {
     Nothing,
 }
 
-fn walk(types: &Btf, id: TypeId, off: u32, size: u8, depth: u32) -> Walk {
+fn walk(types: &Btf, id: TypeId, off: u32, size: u32, depth: u32) -> Walk {
     if depth == 0 {
         return Walk::Nothing;
     }

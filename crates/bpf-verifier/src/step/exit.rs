@@ -72,24 +72,13 @@ impl Engine<'_> {
         self.state.frames.pop();
         self.invalidate_frame(depth);
         // What the callback has changed in this turn may change again in the next.
-        if let Some(earlier) = self.previous_visit_of_call(call) {
+        let earlier = self.visits_on_the_way(call).next();
+        if let Some(earlier) = earlier {
             let mut state = self.state.clone();
             self.widen_from(earlier, &mut state);
             self.state = state;
         }
         Ok(Next::To(call))
-    }
-
-    fn previous_visit_of_call(&self, call: usize) -> Option<u32> {
-        let mut parent = self.state.parent;
-        while let Some(id) = parent {
-            let checkpoint = &self.checkpoints[id as usize];
-            if checkpoint.slot == call && checkpoint.state.frames.len() == self.state.frames.len() {
-                return Some(id);
-            }
-            parent = checkpoint.state.parent;
-        }
-        None
     }
 
     /// The program's result, or that of a global function (`check_return_code`).

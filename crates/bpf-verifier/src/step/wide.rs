@@ -72,12 +72,8 @@ impl Engine<'_> {
                 ),
             );
         }
-        let has_lock = map.record.lock().is_some();
-        let id = if has_lock { self.new_id() } else { 0 };
-        self.write(
-            dst,
-            Register { what: index, off: offset, id, ..Register::pointer(Kind::MapValue) },
-        )
+        // There is only one such value: it needs no identity.
+        self.write(dst, Register { what: index, off: offset, ..Register::pointer(Kind::MapValue) })
     }
 
     /// The address of a variable of the kernel: memory, or a structure.
