@@ -33,11 +33,13 @@ impl Programs {
     pub fn new(kernel: usize) -> Result<Self, RuntimeError> {
         let object = world::object();
         let mut engines = vec![("interpreter", Ours::new(Engine::Interpreter, &object)?)];
-        match Ours::new(Engine::Jit, &object) {
-            Ok(jit) => engines.push(("JIT", jit)),
-            // Elsewhere there is one engine less to compare.
-            Err(RuntimeError::Compile { .. }) => {}
-            Err(error) => return Err(error),
+        for (name, engine) in [("JIT", Engine::Jit), ("unchecked JIT", Engine::VerifiedJit)] {
+            match Ours::new(engine, &object) {
+                Ok(jit) => engines.push((name, jit)),
+                // Elsewhere there is less to compare.
+                Err(RuntimeError::Compile { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(Self { object, engines, kernel })
     }

@@ -19,6 +19,7 @@ mod error;
 mod instance;
 mod load;
 mod outcome;
+mod proof;
 mod run;
 
 pub use error::RuntimeError;
@@ -34,6 +35,9 @@ pub enum Engine {
     /// Machine code in which every access is checked. Where this CPU or system isn't supported,
     /// loading says so.
     Jit,
+    /// As [`Self::Jit`], but programs for packets are verified when they are loaded, and those that
+    /// provably keep to memory that runs have run as machine code without checks.
+    VerifiedJit,
 }
 
 /// Maps, time and surroundings that programs share. Programs of one runtime can run at the same
@@ -169,6 +173,7 @@ impl Runtime {
             runtime: self.clone(),
             name: name.to_owned(),
             program: Arc::new(program),
+            unchecked: None,
             kind: None,
             environment: Environment::default(),
         })

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpf_object::ProgramKind;
+use bpf_object::{Object, ProgramKind};
 
+use super::proof::Unchecked;
 use super::{Runtime, RuntimeError, load};
 use crate::map::Map;
 use crate::program::Program;
@@ -14,6 +15,7 @@ use crate::world::Environment;
 #[derive(Clone, Debug)]
 pub struct Instance {
     pub(super) runtime: Runtime,
+    pub(super) object: Arc<Object>,
     pub(super) maps: Arc<Vec<Option<Arc<Map>>>>,
     pub(super) programs: Arc<BTreeMap<String, Result<Bound, RuntimeError>>>,
 }
@@ -21,6 +23,7 @@ pub struct Instance {
 #[derive(Clone, Debug)]
 pub(super) struct Bound {
     pub program: Arc<Program>,
+    pub unchecked: Option<Unchecked>,
     pub kind: Option<ProgramKind>,
 }
 
@@ -39,7 +42,8 @@ impl Instance {
 
     /// A program that isn't of the object but was made for its maps.
     pub fn bind(&self, program: &bpf_object::Program) -> Result<ProgramHandle, RuntimeError> {
-        Ok(self.handle(&program.name, load::bind(&self.runtime, &self.maps, program)?))
+        Ok(self
+            .handle(&program.name, load::bind(&self.runtime, &self.maps, &self.object, program)?))
     }
 
     fn handle(&self, name: &str, bound: Bound) -> ProgramHandle {
@@ -47,6 +51,7 @@ impl Instance {
             runtime: self.runtime.clone(),
             name: name.to_owned(),
             program: bound.program,
+            unchecked: bound.unchecked,
             kind: bound.kind,
             environment: Environment::default(),
         }
@@ -73,6 +78,7 @@ pub struct ProgramHandle {
     pub(super) runtime: Runtime,
     pub(super) name: String,
     pub(super) program: Arc<Program>,
+    pub(super) unchecked: Option<Unchecked>,
     pub(super) kind: Option<ProgramKind>,
     pub(super) environment: Environment,
 }
@@ -90,6 +96,12 @@ impl ProgramHandle {
     /// The program itself, for program arrays and for the engines' own interface.
     pub fn program(&self) -> &Arc<Program> {
         &self.program
+    }
+
+    /// Whether a verifier has proved that it keeps to its memory, so that nothing is checked when
+    /// it runs on a packet.
+    pub fn is_unchecked(&self) -> bool {
+        self.unchecked.is_some()
     }
 
     /// The CPU, process and namespace that the next runs belong to.

@@ -8,7 +8,7 @@ use bpf_object::btf::{Btf, Kind, TypeId};
 use bpf_object::{InitialValue, MapType, Object, Origin, PointerTarget, Role};
 
 use super::instance::Bound;
-use super::{Engine, Instance, Runtime, RuntimeError};
+use super::{Engine, Instance, Runtime, RuntimeError, proof};
 use crate::errno::Errno;
 use crate::fault::LoadError;
 use crate::helper::{Shared, helper};
@@ -117,6 +117,7 @@ impl<'a> Loader<'a> {
         }
         Ok(Instance {
             runtime: self.runtime.clone(),
+            object: Arc::new(object.clone()),
             maps: Arc::new(maps),
             programs: Arc::new(programs),
         })
@@ -150,7 +151,7 @@ impl<'a> Loader<'a> {
             program: name.to_owned(),
             source: Arc::new(source),
         })?;
-        bind(self.runtime, maps, &linked)
+        bind(self.runtime, maps, object, &linked)
     }
 }
 
@@ -158,10 +159,15 @@ impl<'a> Loader<'a> {
 pub(super) fn bind(
     runtime: &Runtime,
     maps: &[Option<Arc<Map>>],
+    object: &Object,
     linked: &bpf_object::Program,
 ) -> Result<Bound, RuntimeError> {
     let program = bind_instructions(runtime, maps, &linked.name, &linked.instructions)?;
-    Ok(Bound { program: Arc::new(program), kind: linked.kind.clone() })
+    let unchecked = match runtime.inner.engine {
+        Engine::VerifiedJit => proof::unchecked(runtime, maps, object, linked)?,
+        Engine::Interpreter | Engine::Jit => None,
+    };
+    Ok(Bound { program: Arc::new(program), unchecked, kind: linked.kind.clone() })
 }
 
 pub(super) fn bind_instructions(
@@ -170,20 +176,32 @@ pub(super) fn bind_instructions(
     name: &str,
     instructions: &[Placed],
 ) -> Result<Program, RuntimeError> {
+    let loaded = load(runtime, maps, name, instructions)?;
+    match runtime.inner.engine {
+        Engine::Interpreter => Ok(loaded),
+        Engine::Jit | Engine::VerifiedJit => {
+            loaded.compile(CompileOptions::default()).map_err(|source| RuntimeError::Compile {
+                program: name.to_owned(),
+                source: Arc::new(source),
+            })
+        }
+    }
+}
+
+/// Binds instructions to helpers and maps.
+pub(super) fn load(
+    runtime: &Runtime,
+    maps: &[Option<Arc<Map>>],
+    name: &str,
+    instructions: &[Placed],
+) -> Result<Program, RuntimeError> {
     let binding = Binding { shared: &runtime.inner.shared, maps };
-    let refused = |source| match source {
+    Program::load_placed(instructions, &binding).map_err(|source| match source {
         LoadError::UnknownHelper { id, .. } => {
             RuntimeError::Helper { program: name.to_owned(), helper: helper_name(id) }
         }
         source => RuntimeError::Load { program: name.to_owned(), source },
-    };
-    let mut loaded = Program::load_placed(instructions, &binding).map_err(refused)?;
-    if runtime.inner.engine == Engine::Jit {
-        loaded = loaded.compile(CompileOptions::default()).map_err(|source| {
-            RuntimeError::Compile { program: name.to_owned(), source: Arc::new(source) }
-        })?;
-    }
-    Ok(loaded)
+    })
 }
 
 fn helper_name(id: i32) -> String {
