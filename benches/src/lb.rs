@@ -92,10 +92,10 @@ pub fn run() -> Result<()> {
     live(&benches)
 }
 
-/// Frames that really go out of a veth, on one CPU, beside a program that sends them back at once.
+/// Frames over a veth pair, on one CPU, beside a program that sends them back at once.
 fn live(benches: &BTreeMap<(usize, DeliveryMode), TestBench>) -> Result<()> {
     const FLOWS: [u32; 4] = [1, 1_000, 100_000, 1_000_000];
-    let veth = wrapper::Veth::make()?;
+    let veth = wrapper::Veth::make(benches[&(0, DeliveryMode::Ipip)].program()?.kind())?;
     let mut rows = vec![
         ["Mpps over veth, one CPU", "moved", "all", "none", "bare XDP_TX", "moved / bare"]
             .map(str::to_owned)
@@ -104,10 +104,9 @@ fn live(benches: &BTreeMap<(usize, DeliveryMode), TestBench>) -> Result<()> {
     for flows in FLOWS {
         let traffic = Traffic::tcp(flows, 1);
         let rate = |target: Option<&bpf_kernel::Program>| -> Result<f64> {
-            let wrapper = Wrapper::make(&traffic, target)?;
             let mut best = f64::MAX;
             for _ in 0..ROUNDS {
-                best = best.min(veth.run(|| wrapper.live(veth.ifindex, REPEAT))??);
+                best = best.min(veth.run(&traffic, target, REPEAT)?);
             }
             Ok(1e3 / best)
         };

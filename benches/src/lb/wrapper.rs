@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use bpf_kernel::attach::XdpMode;
-use bpf_kernel::{Map, MapKind, MapLayout, Program, ProgramKind, Table, TestRun};
+use bpf_kernel::{Map, MapKind, MapLayout, Program, ProgramKind, TestRun};
 use host::NetNamespace;
 use wire::build::Frame;
 use wire::transport::tcp_flags::{ACK, SYN};
@@ -113,18 +113,16 @@ impl Wrapper {
             max_entries: 1,
             flags: 0,
         };
-        let mut bare = Code(Vec::new());
-        bare.set(R0, XDP_TX);
-        bare.exit();
-        let bare = Program::from_instructions("bare", ProgramKind::Xdp, &bare.0)?;
+        let bare = returns("bare", ProgramKind::XDP, XDP_TX)?;
         let targets = Map::create("targets", layout)?;
-        let under_test = target.unwrap_or(&bare).as_fd().as_raw_fd();
-        Table::<u32, u32>::new(targets.duplicate()?)?
-            .insert(&0, &(under_test as u32))
+        targets
+            .set_program(0, target.unwrap_or(&bare))
             .context("the program under test can't be tail-called")?;
         let frame = traffic.frame()?;
         let code = code(traffic, &frame, &targets);
-        let program = Program::from_instructions("wrapper", ProgramKind::Xdp, &code)?;
+        // A tail call wants the same hook on both sides.
+        let kind = target.map_or(ProgramKind::XDP, Program::kind);
+        let program = Program::from_instructions("wrapper", kind, &code)?;
         Ok(Wrapper { program, frame, _targets: targets, _bare: bare })
     }
 
@@ -132,11 +130,6 @@ impl Wrapper {
     pub fn run(&self, repeat: u32) -> Result<f64> {
         let run = TestRun { data: &self.frame, context: &[], repeat };
         Ok(self.program.test_run(run)?.duration.as_nanos() as f64)
-    }
-
-    /// The same with frames that go out of an interface.
-    pub fn live(&self, ifindex: u32, repeat: u32) -> Result<f64> {
-        Ok(self.program.test_run_live(&self.frame, ifindex, repeat)?.as_nanos() as f64)
     }
 }
 
@@ -200,12 +193,14 @@ fn code(traffic: &Traffic, frame: &[u8], targets: &Map) -> Vec<[u8; 8]> {
     code.0
 }
 
-/// A pair of interfaces in a namespace of its own; what is sent by one is dropped at the other.
+/// A pair of interfaces in a namespace of its own. Frames are put into the first as if it sent them;
+/// the program under test has them at the second, and what it sends back is dropped at the first.
 pub struct Veth {
     namespace: NetNamespace,
-    pub ifindex: u32,
-    /// Holds the program that drops.
-    _pins: tempfile::TempDir,
+    first: u32,
+    second: u32,
+    kind: ProgramKind,
+    pins: tempfile::TempDir,
     _mount: Unmounted,
 }
 
@@ -219,13 +214,22 @@ impl Drop for Unmounted {
     }
 }
 
+/// A program that only returns.
+fn returns(name: &str, kind: ProgramKind, action: i32) -> Result<Program> {
+    let mut code = Code(Vec::new());
+    code.set(R0, action);
+    code.exit();
+    Ok(Program::from_instructions(name, kind, &code.0)?)
+}
+
 impl Veth {
-    pub fn make() -> Result<Self> {
+    /// For programs of this kind: a link takes no other than its first's.
+    pub fn make(kind: ProgramKind) -> Result<Self> {
         let namespace = NetNamespace::unnamed()?;
         let pins = tempfile::tempdir()?;
         bpf_kernel::mount::ensure_bpffs(pins.path())?;
         let mount = Unmounted(pins.path().to_owned());
-        let ifindex = namespace.run(|| -> Result<u32> {
+        let (first, second) = namespace.run(|| -> Result<(u32, u32)> {
             let ip = |arguments: &[&str]| -> Result<()> {
                 let status = Command::new("ip").args(arguments).status()?;
                 anyhow::ensure!(status.success(), "ip {arguments:?}: {status}");
@@ -235,19 +239,33 @@ impl Veth {
             ip(&["link", "set", "lb0", "up"])?;
             ip(&["link", "set", "lb1", "up"])?;
             let index = |name: &str| nix::net::if_::if_nametoindex(name);
-            let mut code = Code(Vec::new());
-            code.set(R0, XDP_DROP);
-            code.exit();
-            let drops = Program::from_instructions("drops", ProgramKind::Xdp, &code.0)?;
-            let pin = pins.path().join("drops");
-            bpf_kernel::attach::attach_xdp(&drops, index("lb1")?, XdpMode::Native, &pin)?;
-            Ok(index("lb0")?)
+            Ok((index("lb0")?, index("lb1")?))
         })??;
-        Ok(Veth { namespace, ifindex, _pins: pins, _mount: mount })
+        let veth = Veth { namespace, first, second, kind, pins, _mount: mount };
+        veth.attach(&returns("drops", ProgramKind::XDP, XDP_DROP)?, veth.first, "drops")?;
+        Ok(veth)
     }
 
-    /// Runs where the interfaces are.
-    pub fn run<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T> {
-        Ok(self.namespace.run(inside)?)
+    fn attach(&self, program: &Program, ifindex: u32, pin: &str) -> Result<()> {
+        let pin = self.pins.path().join(pin);
+        self.namespace.run(|| {
+            bpf_kernel::attach::attach_xdp(program, ifindex, XdpMode::Native, &pin).map(drop)
+        })??;
+        Ok(())
+    }
+
+    /// Nanoseconds of one frame, all on one CPU: made, received, worked on, sent back, dropped. With
+    /// `None`, sent back at once.
+    pub fn run(&self, traffic: &Traffic, target: Option<&Program>, frames: u32) -> Result<f64> {
+        let bare = returns("bare", self.kind, XDP_TX)?;
+        self.attach(target.unwrap_or(&bare), self.second, "under_test")?;
+        let wrapper = Wrapper::make(traffic, None)?;
+        self.namespace.run(|| -> Result<f64> {
+            let mut cpu = nix::sched::CpuSet::new();
+            cpu.set(0)?;
+            nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &cpu)?;
+            let run = wrapper.program.test_run_live(&wrapper.frame, self.first, frames)?;
+            Ok(run.as_nanos() as f64)
+        })?
     }
 }

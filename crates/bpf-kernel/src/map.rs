@@ -20,7 +20,7 @@ pub use self::{
     table::Table,
 };
 use crate::{
-    Error, pin,
+    Error, Program, pin,
     sys::{self, Command},
 };
 
@@ -243,6 +243,13 @@ impl Map {
     pub fn duplicate(&self) -> Result<Self, Error> {
         let fd = self.fd.try_clone().map_err(|source| self.failed("copying the handle", source))?;
         Ok(Self { name: self.name.clone(), fd, layout: self.layout })
+    }
+
+    /// Of a program array: which program a tail call to `index` goes to.
+    pub fn set_program(&self, index: u32, program: &Program) -> Result<(), Error> {
+        let fd = sys::raw(program.as_fd());
+        self.update(&index.to_ne_bytes(), &fd.to_ne_bytes(), 0)
+            .map_err(|source| self.failed("setting a program", source))
     }
 
     /// Forbids changes by user space from now on, so that the verifier may trust the contents.

@@ -144,7 +144,7 @@ fn try_run(
     for group in run.groups {
         let path = folder.join(format!("{group}.yaml"));
         let text =
-            configuration::of(group).with_context(|| format!("no configuration: {group}"))?;
+            testkit::l4lb::of(group).with_context(|| format!("no configuration: {group}"))?;
         fs::write(&path, text)?;
         command.arg("--config").arg(path).args(["--group", group]);
     }
