@@ -71,6 +71,7 @@ impl Engine<'_> {
         register: &Register,
     ) -> Check<Register> {
         if register.kind == Kind::Dynptr {
+            self.check_unmodified(register, number)?;
             return Ok(*register);
         }
         if register.kind != Kind::Stack {

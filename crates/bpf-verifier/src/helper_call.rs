@@ -94,14 +94,12 @@ impl Engine<'_> {
                 self.mark_precise(2)?;
             }
             // dynptr_from_mem
-            197 => {
-                if arguments[0].kind != Kind::MapValue {
-                    let name = arguments[0].name();
-                    return refuse(
-                        Rule::Dynptr,
-                        format!("Unsupported reg type {name} for bpf_dynptr_from_mem data"),
-                    );
-                }
+            197 if arguments[0].kind != Kind::MapValue => {
+                let name = arguments[0].name();
+                return refuse(
+                    Rule::Dynptr,
+                    format!("Unsupported reg type {name} for bpf_dynptr_from_mem data"),
+                );
             }
             // dynptr_write
             202 => changes_packet |= self.is_packet_dynptr(&arguments[0]),

@@ -33,6 +33,8 @@ mod stack;
 mod state;
 mod step;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod tnum;
 mod verdict;
 mod verify;

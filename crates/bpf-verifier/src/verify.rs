@@ -6,7 +6,7 @@ use bpf_object::{PointerTarget, ProgramType};
 use crate::code::Code;
 use crate::engine::{Engine, caller};
 use crate::kfunc_call::KernelCalls;
-use crate::maps::maps;
+use crate::maps::{MapInfo, maps};
 use crate::register::{Flags, Kind, Register};
 use crate::request::Request;
 use crate::rule::Rule;
@@ -24,6 +24,10 @@ pub fn verify(request: &Request<'_>) -> Verdict {
 
 /// As [`verify`], with the steps that were taken, if [`crate::Options::log`] asks for them.
 pub fn verify_with_log(request: &Request<'_>) -> (Verdict, Vec<String>) {
+    judge(request, maps(request.object))
+}
+
+pub(crate) fn judge(request: &Request<'_>, maps: Vec<MapInfo>) -> (Verdict, Vec<String>) {
     let target = struct_ops_target(request);
     let mut caller = caller(request);
     if let Some(target) = &target {
@@ -42,7 +46,7 @@ pub fn verify_with_log(request: &Request<'_>) -> (Verdict, Vec<String>) {
         caller,
         kernel: request.kernel,
         types,
-        maps: maps(request.object),
+        maps,
         state: State::new(Frame::new(0, 0, 0), false),
         slot: 0,
         previous: 0,

@@ -240,8 +240,7 @@ impl Engine<'_> {
             | Kind::Memory
             | Kind::Buffer
             | Kind::Scalar
-            | Kind::Arena
-            | Kind::Dynptr => Ok(()),
+            | Kind::Arena => Ok(()),
             Kind::Structure => self.check_offset_of(register, number, true),
             _ => self.check_offset_of(register, number, false),
         }

@@ -344,7 +344,8 @@ impl Engine<'_> {
             .and_then(Convention::of)
             .is_some_and(|next| matches!(next, Convention::Size | Convention::KnownSize));
         let plain = resolved.is_some_and(|(id, _)| is_plain(kernel, id, 4));
-        if !plain && !(sized && resolved.is_none()) {
+        let any_memory = sized && resolved.is_none();
+        if !plain && !any_memory {
             let extra = if sized { "void, " } else { "" };
             let described = match resolved {
                 Some((_, TypeKind::Struct(_))) => format!("STRUCT {name}"),
@@ -420,7 +421,7 @@ impl Engine<'_> {
 
     fn check_allocated(&self, call: &mut Call<'_>, index: usize, register: &Register) -> Check {
         let is_allocated = register.kind == Kind::Structure && register.flags.has(Flags::ALLOCATED);
-        if !is_allocated || register.flags.has(Flags::NOT_OWNED) {
+        if !is_allocated || register.flags.has(Flags::NOT_OWNED) || register.is_nullable() {
             return refuse(
                 Rule::ArgumentType,
                 format!("arg#{index} expected pointer to allocated object"),
@@ -567,7 +568,7 @@ fn is_plain(types: &Btf, id: TypeId, depth: u32) -> bool {
         Some((_, TypeKind::Struct(composite) | TypeKind::Union(composite))) => {
             depth > 0 && composite.members.iter().all(|m| is_plain(types, m.kind, depth - 1))
         }
-        Some((_, TypeKind::Array(array))) => depth > 0 && is_plain(types, array.element, depth),
+        Some((_, TypeKind::Array(array))) => signature::is_number(types, array.element),
         _ => false,
     }
 }

@@ -16,7 +16,9 @@ impl Engine<'_> {
     ) -> Check {
         let number = index + 1;
         let name = crate::maps::special_name(special);
-        let is_allocated = register.kind == Kind::Structure && register.flags.has(Flags::ALLOCATED);
+        let is_allocated = register.kind == Kind::Structure
+            && register.flags.has(Flags::ALLOCATED)
+            && !register.is_nullable();
         let is_root = matches!(special, Special::ListHead | Special::TreeRoot);
         if is_root {
             if register.kind != Kind::MapValue && !is_allocated {

@@ -277,9 +277,10 @@ impl Engine<'_> {
             refuse(Rule::StackBounds, format!("invalid read from stack off {off}+{at} size {size}"))
         };
         let bytes = (0..i32::from(size)).map(|at| slot.bytes[byte_of(off + at)]);
-        let first_bad = bytes.clone().position(|byte| {
-            !matches!(byte, Byte::Misc | Byte::Zero | Byte::Spill)
-                && !(byte == Byte::Invalid && self.may_read_uninitialised())
+        let first_bad = bytes.clone().position(|byte| match byte {
+            Byte::Misc | Byte::Zero | Byte::Spill => false,
+            Byte::Invalid => !self.may_read_uninitialised(),
+            Byte::Dynptr | Byte::Iterator => true,
         });
         if !slot.is_spill() {
             if let Some(at) = first_bad {

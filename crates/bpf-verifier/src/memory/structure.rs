@@ -193,7 +193,9 @@ impl Engine<'_> {
         match self.caller.program {
             // Some of their structures' fields may be written.
             P::STRUCT_OPS => unmodelled(format!("writes to struct {name} by struct_ops programs")),
-            P::CLASSIFIER | P::XDP if name == "nf_conn" => unmodelled("writes to struct nf_conn"),
+            P::CLASSIFIER | P::XDP if bpf_object::btf::essential_name(name) == "nf_conn" => {
+                unmodelled("writes to struct nf_conn")
+            }
             _ => refuse(
                 Rule::ReadOnly,
                 format!("R{base} only read is supported (struct {name} off={off})"),

@@ -9,12 +9,18 @@ impl Scalar {
     pub fn alu(&mut self, op: AluOp, width: Width, other: &Self) {
         let by = match (op, width) {
             (AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, Width::W64) => other.exact(),
-            (AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, Width::W32) => other.exact_low().map(u64::from),
+            (AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, Width::W32) => {
+                other.exact_low().map(u64::from).filter(|_| other.u64.max < 32)
+            }
+            // Quotients aren't followed.
+            (AluOp::Div | AluOp::SignedDiv | AluOp::Mod | AluOp::SignedMod, _) => None,
             _ => Some(0),
         };
         let limit = if width == Width::W32 { 32 } else { 64 };
+        // The kernel knows nothing of such results, not even that the upper half is zero
+        // (is_safe_to_compute_dst_reg_range).
         let Some(by) = by.filter(|by| *by < limit) else {
-            *self = if width == Width::W32 { Self::of_bytes(4) } else { Self::UNKNOWN };
+            *self = Self::UNKNOWN;
             return;
         };
         let by = by as u32;
@@ -32,7 +38,7 @@ impl Scalar {
             AluOp::Rsh => self.shift_right(by),
             AluOp::Arsh if width == Width::W32 => self.shift_right_signed_low(by),
             AluOp::Arsh => self.shift_right_signed(by),
-            AluOp::Div | AluOp::SignedDiv | AluOp::Mod | AluOp::SignedMod => *self = Self::UNKNOWN,
+            AluOp::Div | AluOp::SignedDiv | AluOp::Mod | AluOp::SignedMod => {}
         }
         if width == Width::W32 {
             self.keep_low();

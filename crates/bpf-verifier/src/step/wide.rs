@@ -28,7 +28,7 @@ impl Engine<'_> {
                         format!("callback function at {target} is unknown"),
                     );
                 };
-                if self.types.is_none() || self.code.functions[function].kind.is_none() {
+                if self.code.functions[function].kind.is_none() {
                     return refuse(Rule::Callback, "missing btf func_info");
                 }
                 if self.code.functions[function].is_global {
