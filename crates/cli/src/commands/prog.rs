@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod kernel;
 pub mod link;
 pub mod machine;
+mod native;
 pub mod object_file;
 pub mod profile;
 pub mod run;

@@ -3,8 +3,6 @@
 mod agent;
 mod balancer;
 mod help;
-mod prog;
-mod sim;
 
 use agent::{Canned, Ran, skep};
 use insta::assert_snapshot;

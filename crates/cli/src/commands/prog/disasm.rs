@@ -14,6 +14,7 @@ const AFTER: &str = "\
 Examples:
   skep prog disasm filter.o
   skep prog disasm filter.o --prog on_packet --no-source
+  skep prog disasm filter.o --prog on_packet --native
   skep prog disasm filter.o --prog on_packet > on_packet.s; skep prog asm on_packet.s -o again.o
 
 Linked, with all that a program calls. FILE is an ELF object or bare instructions.";
@@ -37,6 +38,10 @@ pub struct Args {
     /// Leave out source lines
     #[arg(long)]
     no_source: bool,
+
+    /// Show the machine's instructions that our compiler makes of them, instead
+    #[arg(long, conflicts_with_all = ["syntax", "no_source"])]
+    native: bool,
 
     #[command(flatten)]
     target: Target,
@@ -65,6 +70,9 @@ impl From<Dialect> for Syntax {
 
 pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
     let file = ObjectFile::read(&args.file, &args.target)?;
+    if args.native {
+        return super::native::run(&file, args.program.as_deref(), args.output, screen);
+    }
     let mut programs = Vec::new();
     for (name, linked) in file.programs(args.program.as_deref())? {
         programs.push(linked.map_err(|error| file.cannot_link(&name, &error))?);

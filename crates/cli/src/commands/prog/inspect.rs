@@ -138,7 +138,7 @@ impl Shown<'_> {
                 program.program.map_or("-".into(), |kind| kind.to_string().into()),
                 program.section.clone().into(),
                 program.slots.to_string().into(),
-                or_dash(maps.join(",")).into(),
+                some(&maps).into(),
                 match (calls, program.helpers.len()) {
                     (0, helpers) => format!("{helpers} helpers").into(),
                     (calls, helpers) => format!("{calls} functions, {helpers} helpers").into(),
@@ -234,6 +234,15 @@ impl Shown<'_> {
             ]);
         }
         table
+    }
+}
+
+/// The first few names, and how many more there are.
+fn some(names: &[&str]) -> String {
+    const SHOWN: usize = 4;
+    match names.len().checked_sub(SHOWN) {
+        None | Some(0) => or_dash(names.join(",")),
+        Some(more) => format!("{} and {more} more", names[..SHOWN].join(",")),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::failure::Failure;
 use bpf_object::btf::Btf;
-use bpf_object::{Error, Need, Object, Problem, Program};
+use bpf_object::{Configuration, Error, ExternSort, Need, Object, Problem, Program};
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Where a running kernel shows its types.
@@ -15,6 +16,68 @@ pub struct Target {
     /// Types of the kernel that the program is for [default: the running kernel's, if it is asked]
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
+
+    /// Configuration of that kernel, such as /boot/config-6.1.0 [default: the running kernel's]
+    #[arg(long, value_name = "FILE")]
+    pub kconfig: Option<PathBuf>,
+}
+
+impl Target {
+    /// Gives the options of the kernel's configuration that the object asks for their values.
+    pub fn configure(&self, object: &mut Object) -> Result<(), String> {
+        let asks = |e: &bpf_object::Extern| matches!(e.sort, ExternSort::Configuration { .. });
+        if !object.externs.iter().any(asks) {
+            return Ok(());
+        }
+        let mut configuration = Configuration::parse(&self.configuration_text()?);
+        let release = nix::sys::utsname::uname().ok();
+        let release = release.and_then(|name| version(&name.release().to_string_lossy()));
+        if let Some(release) = release {
+            configuration = configuration.version(release);
+        }
+        // Since Linux 5.15 helpers can ask for cookies; x86-64 and AArch64 have wrappers since 4.17.
+        let cookies = release.is_some_and(|release| release >= (5, 15, 0));
+        let configuration = configuration.features(cookies, true);
+        object
+            .set_configuration(&configuration)
+            .map_err(|error| format!("{error}; give the kernel's configuration with --kconfig"))
+    }
+
+    fn configuration_text(&self) -> Result<String, String> {
+        let text = |path: &Path| {
+            let bytes = fs::read(path)?;
+            let mut text = String::new();
+            match bytes.starts_with(&[0x1f, 0x8b]) {
+                true => flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut text)?,
+                false => bytes.as_slice().read_to_string(&mut text)?,
+            };
+            Ok(text)
+        };
+        let fail =
+            |path: &Path, error: std::io::Error| format!("cannot read {}: {error}", path.display());
+        if let Some(path) = &self.kconfig {
+            return text(path).map_err(|error| fail(path, error));
+        }
+        let running = Path::new("/proc/config.gz");
+        let release = nix::sys::utsname::uname().ok();
+        let release = release.map(|name| name.release().to_string_lossy().into_owned());
+        let boot = PathBuf::from(format!("/boot/config-{}", release.unwrap_or_default()));
+        // Without any, objects may still do with the version alone.
+        for path in [running, boot.as_path()] {
+            if path.exists() {
+                return text(path).map_err(|error| fail(path, error));
+            }
+        }
+        Ok(String::new())
+    }
+}
+
+/// The numbers that a release begins with.
+fn version(release: &str) -> Option<(u8, u8, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let major = numbers.next()?.parse().ok()?;
+    let minor = numbers.next()?.parse().ok()?;
+    Some((major, minor, numbers.next().and_then(|text| text.parse().ok()).unwrap_or(0)))
 }
 
 /// A file with programs.
@@ -50,7 +113,8 @@ pub fn read_types(path: &Path) -> Result<Btf, Failure> {
 impl ObjectFile {
     pub fn read(path: &Path, target: &Target) -> Result<Self, Failure> {
         let bytes = read(path)?;
-        let object = parse(&bytes).map_err(|error| unreadable(path, &error))?;
+        let mut object = parse(&bytes).map_err(|error| unreadable(path, &error))?;
+        target.configure(&mut object).map_err(|reason| unreadable(path, &reason))?;
         let kernel = match &target.btf {
             Some(file) => Some(read_types(file)?),
             None if asks_for_types(&object) && Path::new(RUNNING_KERNEL).exists() => {

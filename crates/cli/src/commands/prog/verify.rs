@@ -146,7 +146,10 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
     let mut report = Report::default();
     for Found { name, bytes } in &found {
         match super::object_file::parse(bytes) {
-            Ok(object) => judge_object(&around, name, &object, &mut report),
+            Ok(mut object) => {
+                let configured = args.target.configure(&mut object);
+                judge_object(&around, name, &object, &configured, &mut report);
+            }
             Err(error) => {
                 report.unread.push(Unread { file: name.clone(), reason: error.to_string() });
             }
@@ -209,7 +212,13 @@ fn kernel_types(args: &Args) -> Result<Option<Btf>, Failure> {
     }
 }
 
-fn judge_object(around: &Around<'_>, file: &str, object: &Object, report: &mut Report) {
+fn judge_object(
+    around: &Around<'_>,
+    file: &str,
+    object: &Object,
+    configured: &Result<(), String>,
+    report: &mut Report,
+) {
     let args = around.args;
     let default = args.section.as_deref().and_then(ProgramKind::of_section);
     for function in object.programs() {
@@ -226,6 +235,10 @@ fn judge_object(around: &Around<'_>, file: &str, object: &Object, report: &mut R
             lines: Vec::new(),
         };
         match object.link(&function.name, around.types.as_ref()) {
+            _ if configured.is_err() => {
+                let reason = configured.clone().err().unwrap_or_default();
+                judged.answer = Answer::NotLinked(reason);
+            }
             Ok(program) => judge(around, object, program, &mut judged),
             Err(error) => judged.answer = Answer::NotLinked(error.to_string()),
         }
@@ -270,9 +283,24 @@ fn judge(around: &Around<'_>, object: &Object, mut program: Program, judged: &mu
                 _ => Answer::Accepted(facts),
             }
         }
-        Verdict::Refused(refusal) => Answer::Refused(Box::new(refusal)),
+        Verdict::Refused(mut refusal) => {
+            refusal.registers.extend(missing_field(&program, object, refusal.slot));
+            Answer::Refused(Box::new(refusal))
+        }
         Verdict::NotModelled(what) => Answer::NotModelled(what),
     };
+}
+
+/// What a refused instruction asks of the kernel's types that they don't have.
+fn missing_field(
+    program: &Program,
+    object: &Object,
+    slot: Option<usize>,
+) -> Option<(String, String)> {
+    let asked = program.core.iter().find(|asked| Some(asked.slot) == slot)?;
+    let root = object.types.as_ref()?.describe(asked.root);
+    let text = format!("{root} has nothing at {} in the kernel's types", asked.path);
+    asked.answer.target.is_none().then(|| ("CO-RE".to_owned(), text))
 }
 
 /// The ten source lines whose instructions were looked at most often.

@@ -216,7 +216,9 @@ impl Told<'_> {
                     format!("no rule of {} allows it", names.join(", "))
                 }
             };
-            return Some(match hint {
+            // Hints speak of ports.
+            let has_ports = matches!(event.protocol, 6 | 17 | 132);
+            return Some(match hint.filter(|_| has_ports) {
                 Some(hint) => format!("{text}\n        {hint}"),
                 None => text,
             });

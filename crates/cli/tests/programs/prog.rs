@@ -1,6 +1,6 @@
 //! `skep prog`: on texts, on an object that clang makes here, and on our own objects.
 
-use crate::agent::{Ran, skep};
+use crate::ran::{Ran, skep};
 use insta::assert_snapshot;
 use std::path::Path;
 use std::process::Command;
@@ -104,9 +104,9 @@ fn text_to_object_and_back() {
       NAME   KIND   SECTION   SLOTS   MAPS   CALLS
       sum    xdp    xdp       6       -      0 helpers
 
-    Needs
-      programs of type xdp
-      attachment xdp
+    Needs of Linux
+      5.3   loops              sum
+      4.8   program type xdp   sum
     exit code 0
     "#);
     let raw = place.skep("prog asm sum.s -o sum.bin --raw");
