@@ -9,7 +9,7 @@ use super::world;
 /// What the kernel makes of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// With the first line of the verifier's log that says why.
+    /// With the last line of the verifier's log that isn't statistics.
     Refused(String),
     Returned(u32),
 }
@@ -24,7 +24,11 @@ pub fn ask(object: &Object, program: &Program) -> Result<Answer, bpf_kernel::Err
     match verdict.program {
         Ok(loaded) => Ok(Answer::Returned(loaded.run(&world::packet(), 1)?)),
         Err(error) => {
-            let line = verdict.log.lines().find(|line| !line.starts_with("func#"));
+            let is_reason = |line: &&str| {
+                let statistics = ["processed ", "verification time ", "stack depth ", "insns "];
+                !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start))
+            };
+            let line = verdict.log.lines().rev().find(is_reason);
             Ok(Answer::Refused(line.map_or_else(|| error.to_string(), str::to_owned)))
         }
     }

@@ -10,13 +10,18 @@ const MARK_MANGLED_0: u64 = 0x20;
 const MARK_ENFORCE: u64 = 0x40;
 const IPV6: u64 = 0x80;
 
-/// Sum of 16-bit words with the carry put back, as `csum_partial` gives it: 32 bits, not folded.
+/// As `csum_partial` gives it on x86-64 (arch/x86/lib/csum-partial_64.c): a sum of 64-bit words with
+/// the carry put back, then of its halves. Of two numbers that stand for the same checksum, programs
+/// see which one it is.
 fn partial(bytes: &[u8], start: u32) -> u32 {
     let mut sum = u64::from(start);
-    for pair in bytes.chunks(2) {
-        sum += u64::from(u16::from_ne_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        let (added, carry) = sum.overflowing_add(u64::from_le_bytes(word));
+        sum = added.wrapping_add(carry.into());
     }
-    narrow(sum)
+    (sum.wrapping_add(sum.rotate_right(32)) >> 32) as u32
 }
 
 fn narrow(mut sum: u64) -> u32 {
