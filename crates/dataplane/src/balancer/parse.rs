@@ -94,7 +94,9 @@ const V6_TRANSPORT: usize = NETWORK + ipv6::LEN;
 #[inline(always)]
 pub fn parse(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Next {
     let Some(link) = frame.head::<Link, 0>() else { return into.refuse(counter::DROP_MALFORMED) };
-    into.link = link.destination;
+    // Element by element: for arrays the compiler would call a function that copies bytes.
+    let [a, b, c] = link.destination;
+    (into.link[0], into.link[1], into.link[2]) = (a, b, c);
     into.flags = 0;
     match link.ethertype {
         ethertype::IPV4 => v4(frame, settings, into),
@@ -141,8 +143,10 @@ fn v6(frame: &impl Frame, settings: &Settings, into: &mut Packet) -> Next {
         }
         _ => return Next::Pass,
     }
-    into.key.source = Address(ip.source);
-    into.key.destination = Address(ip.destination);
+    let ([a, b, c, d], [e, f, g, h]) = (ip.source, ip.destination);
+    let (source, destination) = (&mut into.key.source.0, &mut into.key.destination.0);
+    (source[0], source[1], source[2], source[3]) = (a, b, c, d);
+    (destination[0], destination[1], destination[2], destination[3]) = (e, f, g, h);
     into.key.protocol = ip.next_header;
     into.protocol = ip.next_header;
     into.tos = (ip.version_class_flow.number() >> 20) as u8;
