@@ -9,6 +9,7 @@ use bpf_object::btf::{Btf, Kind, Linkage, TypeId};
 use crate::rule::Rule;
 use crate::stop::{Check, refuse};
 
+mod fastcall;
 mod flow;
 mod live;
 
@@ -26,6 +27,8 @@ pub(crate) struct Point {
     /// The call advances an iterator.
     pub advances_iterator: bool,
     pub reachable: bool,
+    /// A spill or fill around a call that leaves the register alone.
+    pub fastcall: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -43,6 +46,8 @@ pub(crate) struct Function {
     pub might_sleep: bool,
     pub is_callback: bool,
     pub has_packet_loads: bool,
+    /// How deep its stack is without the spills around fast calls, if it has any.
+    pub depth_without_spills: Option<i32>,
 }
 
 #[derive(Debug)]
@@ -90,6 +95,7 @@ impl Code {
         code.check_reachable()?;
         code.summarise(calls);
         code.find_live(calls);
+        code.find_fastcalls();
         Ok(code)
     }
 
@@ -153,6 +159,7 @@ fn functions(
         might_sleep: false,
         is_callback: false,
         has_packet_loads: false,
+        depth_without_spills: None,
     };
     starts.insert(0, Function { name: program.name.clone(), ..blank(0) });
     for linked in &program.functions {

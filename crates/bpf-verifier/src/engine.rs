@@ -84,7 +84,9 @@ pub(crate) struct Engine<'a> {
     pub jumps: u32,
     pub processed_before: u32,
     pub jumps_before: u32,
+    /// By function, and without the spills around fast calls.
     pub stack_depth: Vec<i32>,
+    pub depth_without_spills: Vec<i32>,
     pub visits: Vec<u32>,
     pub touched: Vec<Touched>,
     pub states: u32,

@@ -125,6 +125,10 @@ impl Engine<'_> {
         let frame = &self.state.frames[usize::from(frame)];
         let depth = &mut self.stack_depth[frame.function];
         *depth = (*depth).max(-from);
+        if !self.code.points[self.slot].fastcall {
+            let depth = &mut self.depth_without_spills[frame.function];
+            *depth = (*depth).max(-from);
+        }
         Ok(())
     }
 

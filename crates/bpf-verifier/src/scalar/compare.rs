@@ -77,7 +77,12 @@ impl Scalar {
             Condition::SignedGreaterOrEqual => signed_less(self, other).inverted(),
             Condition::SignedLessOrEqual => signed_less(other, self).inverted(),
             Condition::Set => {
-                let both = bits(self) & bits(other);
+                let (one, two) = (bits(self), bits(other));
+                // The kernel looks no further, though two unknowns may have a bit in common.
+                if !one.is_exact() && !two.is_exact() {
+                    return Outcome::Unknown;
+                }
+                let both = one & two;
                 Outcome::of(both.value != 0, both.mask == 0 && both.value == 0)
             }
         }
