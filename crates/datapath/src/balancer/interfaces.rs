@@ -3,7 +3,7 @@
 use super::programs::Programs;
 use crate::Result;
 use bpf_kernel::attach::{self, XdpMode};
-use bpf_kernel::{Attached, Direction, InterfaceHook};
+use bpf_kernel::{Direction, InterfaceHook, Program};
 use model::load_balancer::{AttachMode, EdgeInterface};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -123,7 +123,7 @@ impl Interfaces {
         };
         for how in ways {
             match self.put(&interface.name, interface.index, *how, programs) {
-                Ok(_) => {
+                Ok(()) => {
                     interface.attachment = Some(*how);
                     break;
                 }
@@ -148,15 +148,16 @@ impl Interfaces {
     fn attach_checks(&self, interface: &mut Interface, wanted: bool, programs: &Programs) {
         let pin = self.links.join(format!("{}-check", interface.name));
         let egress = Direction::Egress;
-        let done = match wanted {
-            true => {
-                attach::attach_interface(self.hook, &programs.check, interface.index, egress, &pin)
+        let done = match &programs.check {
+            Ok(check) if wanted => {
+                attach::attach_interface(self.hook, check, interface.index, egress, &pin)
                     .map(drop)
+                    .map_err(|error| error.to_string())
             }
-            false if pin.exists() => {
-                attach::detach_interface(self.hook, interface.index, egress, &pin)
-            }
-            false => Ok(()),
+            Err(refused) if wanted => Err(refused.clone()),
+            _ if pin.exists() => attach::detach_interface(self.hook, interface.index, egress, &pin)
+                .map_err(|error| error.to_string()),
+            _ => Ok(()),
         };
         let note = "health checks don't go through the encapsulation";
         interface.notes.retain(|known| !known.starts_with(note));
@@ -171,20 +172,26 @@ impl Interfaces {
         index: u32,
         how: Attachment,
         programs: &Programs,
-    ) -> Result<Attached, bpf_kernel::Error> {
+    ) -> Result<(), String> {
         let pin = self.pin(name, how);
         match how {
             Attachment::Xdp(mode) => {
                 // An interface takes one XDP program: what is there in another mode goes first.
                 for other in [XdpMode::Native, XdpMode::Generic] {
                     if other != mode {
-                        attach::detach_link(&self.pin(name, Attachment::Xdp(other)))?;
+                        attach::detach_link(&self.pin(name, Attachment::Xdp(other)))
+                            .map_err(|error| error.to_string())?;
                     }
                 }
                 attach::attach_xdp(&programs.xdp, index, mode, &pin)
+                    .map(drop)
+                    .map_err(|error| error.to_string())
             }
             Attachment::Tc(hook) => {
-                attach::attach_interface(hook, &programs.tc, index, Direction::Ingress, &pin)
+                let tc = programs.tc.as_ref().map_err(String::clone)?;
+                attach::attach_interface(hook, tc, index, Direction::Ingress, &pin)
+                    .map(drop)
+                    .map_err(|error| error.to_string())
             }
         }
     }
@@ -202,13 +209,14 @@ impl Interfaces {
     fn is_attached(&self, name: &str, index: u32, how: Attachment, programs: &Programs) -> bool {
         let pin = self.pin(name, how);
         let (there, wanted) = match how {
-            Attachment::Xdp(_) => (attach::xdp_program(&pin, index), &programs.xdp),
+            Attachment::Xdp(_) => (attach::xdp_program(&pin, index), Ok(&programs.xdp)),
             Attachment::Tc(hook) => {
-                (attach::interface_program(hook, index, Direction::Ingress, &pin), &programs.tc)
+                let there = attach::interface_program(hook, index, Direction::Ingress, &pin);
+                (there, programs.tc.as_ref())
             }
         };
-        match (there, wanted.info()) {
-            (Ok(there), Ok(wanted)) => there == Some(wanted.id),
+        match (there, wanted.map(Program::info)) {
+            (Ok(there), Ok(Ok(wanted))) => there == Some(wanted.id),
             _ => false,
         }
     }

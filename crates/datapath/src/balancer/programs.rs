@@ -3,8 +3,9 @@
 use crate::programs::keep_or_pin;
 use crate::{Config, Result};
 use abi::balancer::maps;
-use bpf_kernel::{Loader, Map, Program};
+use bpf_kernel::{LoadFailure, Loader, Map, Program};
 use model::load_balancer::Edge;
+use std::collections::BTreeMap;
 
 /// For interfaces that take XDP programs.
 const XDP: &str = "balance";
@@ -16,8 +17,9 @@ const CHECK: &str = "check";
 #[derive(Debug)]
 pub struct Programs {
     pub xdp: Program,
-    pub tc: Program,
-    pub check: Program,
+    /// Or why this kernel refuses it; the others work without.
+    pub tc: Result<Program, String>,
+    pub check: Result<Program, String>,
     /// Flows that the table takes; set when the maps were made.
     pub flow_table: u32,
 }
@@ -32,16 +34,30 @@ impl Programs {
             false => Map::open_if_pinned(&dir.join(maps::FLOWS))?,
         };
         let flow_table = pinned.map_or(edge.flows.table, |map| map.layout().max_entries);
-        let mut object = Loader::new("balancer")
+        let (mut object, refused) = Loader::new("balancer")
             .pin_maps(&dir)
             .replace_mismatched(config.replace_maps)
             .max_entries(maps::FLOWS, flow_table)
-            .load(objects::BALANCER)?;
+            .programs(&[XDP, TC, CHECK])
+            .load_each(objects::BALANCER)?;
         let ids = object.maps().map(|map| Ok(map.info()?.id)).collect::<Result<Vec<u32>>>()?;
         let pins = config.bpffs.join("programs");
+        let mut refusals: BTreeMap<String, LoadFailure> =
+            refused.into_iter().map(|failure| (failure.program.clone(), failure)).collect();
+        if let Some(failure) = refusals.remove(XDP) {
+            return Err(bpf_kernel::Error::Load(Box::new(failure)).into());
+        }
         let mut program =
             |name: &str| keep_or_pin(object.take_program(name)?, &pins.join(name), &ids);
-        Ok(Programs { xdp: program(XDP)?, tc: program(TC)?, check: program(CHECK)?, flow_table })
+        let xdp = program(XDP)?;
+        let mut optional = |name: &str| match refusals.get(name) {
+            None => program(name).map(Ok),
+            Some(failure) => {
+                tracing::warn!("{failure}");
+                Ok(Err(failure.to_string()))
+            }
+        };
+        Ok(Programs { xdp, tc: optional(TC)?, check: optional(CHECK)?, flow_table })
     }
 
     /// Whether an earlier agent has loaded the object.
