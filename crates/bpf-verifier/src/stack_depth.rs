@@ -36,7 +36,7 @@ impl Engine<'_> {
             );
         }
         // Each frame is rounded up to 16 bytes where functions are compiled.
-        let own = (self.own_depth(index).max(1) + 15) / 16 * 16;
+        let own = (self.own_depth(index) + 15) / 16 * 16;
         let total = above + own;
         if total > crate::stack::MAX_STACK {
             return refuse(
