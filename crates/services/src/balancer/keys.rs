@@ -89,6 +89,23 @@ pub fn keys(vip: &VipKey) -> Keys {
     keys
 }
 
+/// The entry that says that an address is a VIP's, so that echo requests to it are answered.
+pub fn echo(vip: &VipKey) -> Keys {
+    const ICMP: u8 = 1;
+    const ICMPV6: u8 = 58;
+    let address = Address::from(vip.block.network());
+    let protocol = if vip.block.addr().is_ipv4() { ICMP } else { ICMPV6 };
+    let mut keys = Keys::default();
+    if vip.is_block() {
+        let mapped = if vip.block.addr().is_ipv4() { 96 } else { 0 };
+        let prefix_len = PrefixKey::FIXED_BITS + mapped + u32::from(vip.block.prefix_len());
+        keys.prefixes.push(PrefixKey { prefix_len, port: Port::NONE, protocol, zero: 0, address });
+    } else {
+        keys.front_ends.push(FrontEndKey { address, port: Port::NONE, protocol, zero: 0 });
+    }
+    keys
+}
+
 /// The fewest aligned blocks of ports that make up a range: first port and fixed bits of each.
 pub fn cut(range: PortRange) -> impl Iterator<Item = (u16, u32)> {
     let mut next = u32::from(range.first);

@@ -174,6 +174,19 @@ fn a_removed_backend_leaves_no_previous_owner_and_a_draining_one_does() {
     assert!(!previous.contains(&3));
 }
 
+/// A backend may be dead for one VIP and serve another.
+#[test]
+fn the_dead_of_one_vip_keep_none_of_its_flows() {
+    let mut world = World::new();
+    let mut one = backends(1);
+    let other = vip("10.0.0.2", 81, backends(1));
+    world.set(vec![vip("10.0.0.1", 80, one.clone()), other.clone()]);
+    one[0].state = BackendState::Down;
+    world.set(vec![vip("10.0.0.1", 80, one), other]);
+    assert_eq!(world.maps.front_end(80).ring_len, 0);
+    assert!(world.maps.owners(81).iter().all(|owner| *owner == 1));
+}
+
 #[test]
 fn the_last_backend_may_drain() {
     let mut world = World::new();

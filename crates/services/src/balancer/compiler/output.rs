@@ -3,7 +3,7 @@
 use super::Refusal;
 use super::tables::{Adopted, Capacity, Change, Changes, Rows, Used};
 use crate::balancer::blocks::{Blocks, blocks_of};
-use crate::balancer::keys::{Keys, VipKey, keys};
+use crate::balancer::keys::{Keys, VipKey, echo, keys};
 use crate::balancer::numbers::Numbers;
 use crate::balancer::ring::{self, Member, Version};
 use crate::balancer::roles::{FULL, Role};
@@ -65,6 +65,8 @@ struct RingSpec {
     len: u32,
     /// Number, address, port, weight; sorted.
     members: Vec<(u16, IpAddr, u16, u32)>,
+    /// Numbers of those that are dead for this VIP, though they may live for others; sorted.
+    dead: Vec<u16>,
     keeps_moved: bool,
 }
 
@@ -370,6 +372,10 @@ impl Transaction {
         rows.front_ends.extend(front_ends.into_iter().map(|key| (key, front_end)));
         rows.ranges.extend(ranges.into_iter().map(|key| (key, front_end)));
         rows.prefixes.extend(prefixes.into_iter().map(|key| (key, front_end)));
+        let Keys { front_ends, prefixes, .. } = echo(&key);
+        let known = FrontEnd::default();
+        rows.front_ends.extend(front_ends.into_iter().map(|key| (key, known)));
+        rows.prefixes.extend(prefixes.into_iter().map(|key| (key, known)));
         if vip.udp_flow_migration {
             for (backend, role) in vip.backends.iter().zip(roles) {
                 if (backend.forget_flows || matches!(role, Role::Dead(_)))
@@ -398,6 +404,15 @@ impl Transaction {
             })
             .collect();
         members.sort_unstable();
+        let mut dead: Vec<u16> = vip
+            .backends
+            .iter()
+            .zip(roles)
+            .filter(|(_, role)| matches!(role, Role::Dead(_)))
+            .filter_map(|(one, _)| self.next.backends.find(&BackendKey::of(vip, one)))
+            .map(|number| number as u16)
+            .collect();
+        dead.sort_unstable();
         let divisor = members.iter().fold(0, |divisor, member| gcd(divisor, member.3));
         if !katran && divisor > 1 {
             for member in &mut members {
@@ -409,6 +424,7 @@ impl Transaction {
             // Of all that are listed, so that a ring keeps its size when health changes.
             len: rows::ring_len(edge, vip.backends.len()),
             members,
+            dead,
             keeps_moved: vip.keep == Keep::Moved,
         }
     }
@@ -436,7 +452,8 @@ impl Transaction {
         }
         let before = settled.or(old.as_ref().map(|old| &old.rings)).cloned().unwrap_or_default();
         let living = self.living();
-        let alive = |number: u16| living.contains(&number);
+        let alive =
+            |number: u16| living.contains(&number) && spec.dead.binary_search(&number).is_err();
         let mut owners = self.owners(&spec);
         if owners.is_empty() && spec.keeps_moved {
             // Nobody takes new flows; those that are under way stay with who has them.
