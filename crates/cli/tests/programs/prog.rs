@@ -336,7 +336,7 @@ SEC("xdp") int bounce(struct context *context)
     data[0] = 0;
     return 3;
 }
-char license[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "GPL";
 "#;
 
 #[test]
@@ -347,13 +347,27 @@ fn programs_are_run() {
     }
     let frame = |first: &str| format!("{first}{}", "00".repeat(59));
     let (bounced, passed) = (frame("ff"), frame("01"));
-    for engine in ["interp", "jit"] {
+    let run = |engine: &str| {
         let line = format!(
             "prog run bounce.o --packet {bounced} --packet {passed} --set step=5 --maps --trace \
              --engine {engine}"
         );
-        assert_snapshot!(place.skep(&line).out.trim_end(), @"");
-    }
+        place.skep(&line).to_string()
+    };
+    assert_snapshot!(run("interp"), @r#"
+    #1       60 B   XDP_TX (3)   changed bytes 0
+          packet of 60 bytes
+    #2       60 B   XDP_PASS (2)
+          packet of 60 bytes
+
+    .rodata
+      ["0x00","0x00","0x00","0x00"] → {"step":5,"bounce.text":"packet of %d bytes"}
+
+    counts
+      1 → 10
+    exit code 0
+    "#);
+    assert_eq!(run("jit"), run("interp"));
     let place =
         place.with("counts.json", r#"[{"key": 1, "value": 40}, {"key": 2, "value": "0x10"}]"#);
     let line = "prog run bounce.o --packet 0102 --map counts=counts.json --maps -o json";

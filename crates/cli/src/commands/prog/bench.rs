@@ -22,7 +22,7 @@ engine that can't run the program here is left out, with the reason.";
 #[command(after_help = AFTER)]
 pub struct Args {
     #[command(flatten)]
-    input: input::Args,
+    input: input::Inputs,
 
     /// Engines to measure
     #[arg(

@@ -23,7 +23,7 @@ Exit codes: 0 all agree, 1 they don't, 2 an engine can't run the program.";
 #[command(after_help = AFTER)]
 pub struct Args {
     #[command(flatten)]
-    input: input::Args,
+    input: input::Inputs,
 
     /// Engines to compare
     #[arg(

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Which program, on what.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct Inputs {
     /// Object
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
@@ -66,7 +66,7 @@ struct Entry {
 /// The smallest frame of Ethernet, all zeroes: what programs see if no packet is given.
 const EMPTY: usize = 60;
 
-impl Args {
+impl Inputs {
     pub fn ready(&self) -> Result<Ready, Failure> {
         let mut file = ObjectFile::read(&self.file, &self.target)?;
         for word in &self.variables {

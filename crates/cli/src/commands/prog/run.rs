@@ -22,7 +22,7 @@ Ours need no privileges and no kernel. Programs without packets run on --context
 #[command(after_help = AFTER)]
 pub struct Args {
     #[command(flatten)]
-    input: input::Args,
+    input: input::Inputs,
 
     /// What carries the program out
     #[arg(long, value_enum, default_value_t = Engine::Interp)]
