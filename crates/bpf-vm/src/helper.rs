@@ -19,6 +19,7 @@ use crate::world::World;
 mod checksum;
 mod dynptr;
 mod format;
+mod iterators;
 mod maps;
 mod packet;
 mod process;
@@ -28,6 +29,7 @@ mod sockets;
 mod strings;
 mod timers;
 
+pub(crate) use iterators::kernel_function;
 pub use packet::TunnelKey;
 pub(crate) use timers::{Due, Timers};
 

@@ -168,7 +168,8 @@ impl Runtime {
             Ok(Some(map.clone()))
         };
         let maps = maps.iter().map(named).collect::<Result<Vec<_>, RuntimeError>>()?;
-        let program = load::bind_instructions(self, &maps, name, instructions)?;
+        let program =
+            load::bind_instructions(self, &maps, &load::Functions::new(), name, instructions)?;
         Ok(ProgramHandle {
             runtime: self.clone(),
             name: name.to_owned(),

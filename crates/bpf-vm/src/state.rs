@@ -110,6 +110,8 @@ pub(crate) struct State {
     pub locked: Vec<u64>,
     pub callback_flags: u32,
     pub bound: Option<crate::context::Endpoint>,
+    /// What iterators over bits have copied.
+    pub bits: Vec<Vec<u64>>,
     /// The program that was started.
     pub program: Option<Arc<Program>>,
 }
@@ -123,6 +125,7 @@ impl State {
             packet: None,
             encapsulated: false,
             network: if kind == (Kind::Skb { ethernet: false }) { 0 } else { ETHERNET },
+            bits: Vec::new(),
             redirect: None,
             clones: Vec::new(),
             trace: Vec::new(),

@@ -11,7 +11,7 @@ use super::instance::Bound;
 use super::{Engine, Instance, Runtime, RuntimeError, proof};
 use crate::errno::Errno;
 use crate::fault::LoadError;
-use crate::helper::{Shared, helper};
+use crate::helper::{Shared, helper, kernel_function};
 use crate::jit::CompileOptions;
 use crate::map::{Map, MapDefinition, update};
 use crate::platform::{Helper, Platform};
@@ -30,11 +30,28 @@ pub struct Loader<'a> {
 struct Binding<'a> {
     shared: &'a Arc<Shared>,
     maps: &'a [Option<Arc<Map>>],
+    functions: &'a Functions,
+}
+
+/// The names of the kernel functions that a program calls, by their numbers.
+pub(super) type Functions = HashMap<i32, String>;
+
+pub(super) fn functions(object: &Object, linked: &bpf_object::Program) -> Functions {
+    let named = |used: &bpf_object::ExternUse| {
+        let name = &object.externs.get(used.external)?.name;
+        Some((used.target?.0.cast_signed(), name.clone()))
+    };
+    linked.externs.iter().filter_map(named).collect()
 }
 
 impl Platform for Binding<'_> {
     fn helper(&self, id: i32) -> Option<Helper> {
         helper(self.shared, id)
+    }
+
+    fn kernel_function(&self, btf_id: i32, module: i16) -> Option<Helper> {
+        let name = self.functions.get(&btf_id).filter(|_| module == 0)?;
+        kernel_function(self.shared, name)
     }
 
     fn address(&self, what: Wide) -> Option<u64> {
@@ -162,7 +179,8 @@ pub(super) fn bind(
     object: &Object,
     linked: &bpf_object::Program,
 ) -> Result<Bound, RuntimeError> {
-    let program = bind_instructions(runtime, maps, &linked.name, &linked.instructions)?;
+    let functions = functions(object, linked);
+    let program = bind_instructions(runtime, maps, &functions, &linked.name, &linked.instructions)?;
     let unchecked = match runtime.inner.engine {
         Engine::VerifiedJit => proof::unchecked(runtime, maps, object, linked)?,
         Engine::Interpreter | Engine::Jit => None,
@@ -173,10 +191,11 @@ pub(super) fn bind(
 pub(super) fn bind_instructions(
     runtime: &Runtime,
     maps: &[Option<Arc<Map>>],
+    functions: &Functions,
     name: &str,
     instructions: &[Placed],
 ) -> Result<Program, RuntimeError> {
-    let loaded = load(runtime, maps, name, instructions)?;
+    let loaded = load(runtime, maps, functions, name, instructions)?;
     match runtime.inner.engine {
         Engine::Interpreter => Ok(loaded),
         Engine::Jit | Engine::VerifiedJit => {
@@ -192,10 +211,11 @@ pub(super) fn bind_instructions(
 pub(super) fn load(
     runtime: &Runtime,
     maps: &[Option<Arc<Map>>],
+    functions: &Functions,
     name: &str,
     instructions: &[Placed],
 ) -> Result<Program, RuntimeError> {
-    let binding = Binding { shared: &runtime.inner.shared, maps };
+    let binding = Binding { shared: &runtime.inner.shared, maps, functions };
     Program::load_placed(instructions, &binding).map_err(|source| match source {
         LoadError::UnknownHelper { id, .. } => {
             RuntimeError::Helper { program: name.to_owned(), helper: helper_name(id) }

@@ -57,7 +57,8 @@ pub(super) fn unchecked(
     if !keeps_to_runs(verified.facts()) || !verified.maps().iter().all(fits) {
         return Ok(None);
     }
-    let loaded = load::load(runtime, maps, &linked.name, &linked.instructions)?;
+    let functions = load::functions(object, linked);
+    let loaded = load::load(runtime, maps, &functions, &linked.name, &linked.instructions)?;
     // SAFETY: the maps are bound and have the shapes that were verified, as just checked, for as
     // long as the runtime lives; helpers are bound by their numbers; and `for_run` gives the program
     // to runs on contexts of its type only. Of memory it touches what such runs have.
