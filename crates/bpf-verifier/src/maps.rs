@@ -8,6 +8,9 @@ use bpf_object::{Map, MapType, Object, Origin};
 const READ_ONLY: u32 = 1 << 7;
 const WRITE_ONLY: u32 = 1 << 8;
 
+/// With more special fields the kernel takes a value as one without any (`BTF_FIELDS_MAX`).
+const MAX_FIELDS: usize = 11;
+
 #[derive(Clone, Debug)]
 pub(crate) struct MapInfo {
     pub name: String,
@@ -135,6 +138,9 @@ fn info(map: &Map, types: Option<&Btf>) -> MapInfo {
 pub(crate) fn record(types: &Btf, id: TypeId) -> Record {
     let mut record = Record::default();
     collect(types, id, 0, &mut record, 8);
+    if record.fields.len() > MAX_FIELDS {
+        return Record::default();
+    }
     record.fields.sort_by_key(|field| field.offset);
     record
 }

@@ -132,6 +132,9 @@ impl Engine<'_> {
         } else {
             self.local_record(register)
         };
+        if record.find(Special::Kptr).is_none() {
+            return refuse(Rule::MapField, format!("R{number} has no valid kptr"));
+        }
         let Some(field) = record.kptr_at(offset) else {
             return refuse(Rule::MapField, format!("off={offset} doesn't point to kptr"));
         };
