@@ -8,7 +8,10 @@ use std::{
 use anyhow::{Result, ensure};
 use bpf_kernel::{
     Attached, Direction, Feature, InterfaceHook, Object, Program, ProgramKind,
-    attach::{attach_cgroup, attach_interface, detach_interface, detach_link, interface_program},
+    attach::{
+        XdpMode, attach_cgroup, attach_interface, attach_xdp, detach_interface, detach_link,
+        interface_program,
+    },
 };
 
 use crate::{
@@ -32,6 +35,8 @@ pub fn check(report: &mut Report, objects: &[(&str, Object)]) {
             for hook in &hooks {
                 report.tell(&name, on_interface(program, *hook));
             }
+        } else if program.kind().number == ProgramKind::XDP.number {
+            report.tell(&name, as_xdp(program));
         } else {
             report.tell(&name, on_cgroup(program));
         }
@@ -52,6 +57,13 @@ fn on_interface(program: &Program, hook: InterfaceHook) -> Result<String> {
         detach_interface(hook, LOOPBACK, direction, &pin())?;
     }
     Ok(format!("by {hook}, both ways"))
+}
+
+fn as_xdp(program: &Program) -> Result<String> {
+    let attached = attach_xdp(program, LOOPBACK, XdpMode::Generic, &pin())?;
+    ensure!(attached == Attached::New, "{attached:?}");
+    detach_link(&pin())?;
+    Ok("as generic XDP".to_owned())
 }
 
 fn on_cgroup(program: &Program) -> Result<String> {
