@@ -3,13 +3,12 @@
 //! computed by a second, slower implementation of the hashing and of the headers.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use testkit::gate;
 
-fn packets() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/balancer/packets.jsonl");
-    path.display().to_string()
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/balancer").join(name)
 }
 
 /// Each group with the configuration of its name, one after the other in the same program.
@@ -20,17 +19,46 @@ fn check(program: &str, groups: &[&str]) {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-    command.args(["lb", "testrun", "--program", program, "--packets", &packets()]);
+    command.args(["lb", "testrun", "--program", program]);
+    command.arg("--packets").arg(file("packets.jsonl"));
     for group in groups {
         let path = folder.path().join(format!("{group}.yaml"));
         fs::write(&path, testkit::l4lb::of(group).unwrap()).unwrap();
         command.arg("--config").arg(path).args(["--group", group]);
     }
+    expect_success(&mut command, &format!("{groups:?}"));
+}
+
+fn expect_success(command: &mut Command, what: &str) {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{groups:?}:\n{text}{errors}");
-    assert!(!text.starts_with("0 passed"), "{groups:?} has no packets");
+    assert!(output.status.success(), "{what}:\n{text}{errors}");
+    assert!(!text.starts_with("0 passed"), "{what} has no packets");
+}
+
+/// A configuration and packets of the same name.
+fn check_files(name: &str) {
+    if let Some(reason) = gate::missing_privilege() {
+        println!("skipped: {reason}");
+        return;
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    command.args(["lb", "testrun", "--config"]).arg(file(&format!("{name}.yaml")));
+    command.arg("--packets").arg(file(&format!("{name}.jsonl")));
+    expect_success(&mut command, name);
+}
+
+/// Both directions, between families, an ICMP error, echo requests.
+#[test]
+fn address_translation() {
+    check_files("nat");
+}
+
+/// VLAN tag, options, extension headers, fragments, Geneve, too long, errors, ranges of ports.
+#[test]
+fn what_is_not_plain() {
+    check_files("encap");
 }
 
 #[test]
