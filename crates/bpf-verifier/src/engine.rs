@@ -1,10 +1,14 @@
 //! The walk over all paths: one at a time, the others wait.
 
+use std::rc::Rc;
+
 use bpf_interface::caller::{Caller, Privilege};
+use bpf_interface::typed::Signature;
 use bpf_isa::Instruction;
 use bpf_object::btf::Btf;
 
 use crate::code::Code;
+use crate::global_function::GlobalArgument;
 use crate::maps::MapInfo;
 use crate::register::Register;
 use crate::request::Request;
@@ -94,6 +98,10 @@ pub(crate) struct Engine<'a> {
     pub bounded: bool,
     /// Global functions that were called and are to be verified, in the order of calls.
     pub called: Vec<bool>,
+    /// What global functions take, once it was asked.
+    pub signatures: Vec<Option<Rc<[GlobalArgument]>>>,
+    /// The target's arguments, once they were asked.
+    pub target: Option<Rc<Signature>>,
     pub log: Vec<String>,
     /// By slot: how the kernel would mask what is added there, for programs without privilege.
     pub masks: Vec<Option<crate::step::Mask>>,

@@ -1,6 +1,8 @@
 //! Functions that are verified on their own, by their types and tags (kernel/bpf/btf.c, Linux 6.12:
 //! btf_prepare_func_args).
 
+use std::rc::Rc;
+
 use bpf_object::btf::{Kind as TypeKind, TypeId};
 
 use crate::engine::Engine;
@@ -22,7 +24,16 @@ pub(crate) enum GlobalArgument {
 
 impl Engine<'_> {
     /// What a global function takes, by its types and tags (`btf_prepare_func_args`).
-    pub(crate) fn global_arguments(&self, index: usize) -> Check<Vec<GlobalArgument>> {
+    pub(crate) fn global_arguments(&mut self, index: usize) -> Check<Rc<[GlobalArgument]>> {
+        if let Some(known) = &self.signatures[index] {
+            return Ok(Rc::clone(known));
+        }
+        let found: Rc<[GlobalArgument]> = self.read_arguments(index)?.into();
+        self.signatures[index] = Some(Rc::clone(&found));
+        Ok(found)
+    }
+
+    fn read_arguments(&self, index: usize) -> Check<Vec<GlobalArgument>> {
         let function = &self.code.functions[index];
         let name = &function.name;
         let (Some(types), Some(id)) = (self.types, function.kind) else {
@@ -181,10 +192,10 @@ impl Engine<'_> {
                 format!("{what}\nCaller passes invalid args into func#{index} ('{name}')"),
             )
         };
-        for (at, argument) in self.global_arguments(index)?.into_iter().enumerate() {
+        for (at, argument) in self.global_arguments(index)?.iter().enumerate() {
             let number = at as u8 + 1;
             let register = *self.register(number);
-            match argument {
+            match *argument {
                 GlobalArgument::Number if !register.is_scalar() => {
                     return breach(format!("R{number} is not a scalar"));
                 }

@@ -69,6 +69,8 @@ pub(crate) fn judge(request: &Request<'_>, maps: Vec<MapInfo>) -> (Verdict, Vec<
         states_at_one: 0,
         bounded: true,
         called: vec![false; functions],
+        signatures: vec![None; functions],
+        target: None,
         log: Vec::new(),
         masks: vec![None; length],
         masks_unknowns: false,
@@ -151,8 +153,8 @@ impl Engine<'_> {
             frame.registers[1] = Register::pointer(Kind::Context);
         } else {
             let arguments = self.global_arguments(index).map_err(|stop| (stop, Some(start)))?;
-            for (number, argument) in arguments.into_iter().enumerate() {
-                frame.registers[number + 1] = self.fresh_argument(argument);
+            for (number, argument) in arguments.iter().enumerate() {
+                frame.registers[number + 1] = self.fresh_argument(*argument);
             }
         }
         let sleepable = self.caller.sleepable;

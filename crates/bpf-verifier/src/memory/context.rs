@@ -1,5 +1,7 @@
 //! Contexts and sockets: structures with rules for each field.
 
+use std::rc::Rc;
+
 use bpf_interface::context::{self, Access, FieldKind, Found, Refused, SocketForm};
 use bpf_interface::typed::{self, Argument, Space};
 use bpf_object::ProgramType as P;
@@ -88,9 +90,12 @@ impl Engine<'_> {
         if direction.is_write() {
             return invalid();
         }
-        let signature = match typed::signature(kernel, &self.caller) {
-            Ok(signature) => signature,
-            Err(missing) => return unmodelled(missing.to_string()),
+        let signature = match &self.target {
+            Some(known) => Rc::clone(known),
+            None => match typed::signature(kernel, &self.caller) {
+                Ok(found) => Rc::clone(self.target.insert(Rc::new(found))),
+                Err(missing) => return unmodelled(missing.to_string()),
+            },
         };
         let Ok(start) = u32::try_from(off) else { return invalid() };
         if start % 8 != 0 {
