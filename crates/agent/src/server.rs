@@ -337,7 +337,7 @@ impl Agent for Server {
         let (vips, changed) = self
             .control
             .ask(move |node| {
-                let vips = balancer::vips_with(node, address);
+                let vips = node.datapath.balancer().compiler().vips_with(address);
                 // What was drained before it left the manifests can still be given back.
                 let known = undo || !vips.is_empty();
                 (vips, known.then(|| node.drain(address, !undo)))

@@ -186,11 +186,3 @@ pub fn event(event: Event) -> v1::BalancerEvent {
         message: event.message,
     }
 }
-
-/// VIPs that have the backend.
-pub fn vips_with(node: &Node, backend: IpAddr) -> Vec<String> {
-    let views = node.datapath.balancer().views();
-    let having =
-        views.into_iter().filter(|view| view.backends.iter().any(|one| one.address == backend));
-    having.map(|view| view.title).collect()
-}

@@ -275,6 +275,13 @@ impl Compiler {
         &self.capacity
     }
 
+    /// Titles of VIPs that have the backend.
+    pub fn vips_with(&self, backend: IpAddr) -> Vec<String> {
+        let having =
+            self.vips().filter(|(_, vip)| vip.backends.iter().any(|it| it.address == backend));
+        having.map(|(_, vip)| VipKey::of(vip).title()).collect()
+    }
+
     /// Everything about every VIP.
     pub fn views(&self) -> Vec<VipView> {
         let Some(edge) = self.edge() else { return Vec::new() };
@@ -284,11 +291,6 @@ impl Compiler {
     fn view(&self, edge: &Edge, object: &LoadBalancer, vip: &Vip) -> VipView {
         let key = VipKey::of(vip);
         let state = self.state.vip(&key);
-        let owners = state.map(VipState::owners).unwrap_or_default();
-        let mut slots: HashMap<u16, u32> = HashMap::new();
-        for owner in &owners {
-            *slots.entry(*owner).or_default() += 1;
-        }
         let roles = self.roles(edge, vip);
         let backends = vip.backends.iter().zip(roles).map(|(backend, role)| {
             let number = self.state.backend(&BackendKey::of(vip, backend));
@@ -301,9 +303,7 @@ impl Compiler {
                 share: target.as_ref().map_or(FULL, |target| self.health(target).share),
                 zone: backend.zone.clone(),
                 role,
-                slots: number
-                    .and_then(|number| slots.get(&(number as u16)).copied())
-                    .unwrap_or_default(),
+                slots: state.zip(number).map_or(0, |(state, number)| state.slots_of(number)),
                 checked: target,
                 line: backend.line,
             }
@@ -316,7 +316,7 @@ impl Compiler {
             origin: Origin { line: vip.line, ..object.origin.clone() },
             delivery: vip.delivery,
             keep: vip.keep,
-            ring_len: owners.len() as u32,
+            ring_len: state.map_or(0, |state| state.front_end.ring_len),
             moved: state.map_or(0, VipState::moved),
             window_end_ns: state.map_or(0, VipState::window_end_ns),
             backends: backends.collect(),

@@ -14,7 +14,7 @@ use abi::balancer::{DownKey, FrontEnd, RING_BLOCK, RingBlock, SourceKey, slot};
 use model::load_balancer::{Edge, HashAlgorithm, Keep, ServerId, SourceRoute, Vip};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What is in force.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ struct Ring {
     /// First block.
     base: u32,
     previous: Option<u32>,
+    /// Slots of each backend number; counted when somebody asks.
+    shares: OnceLock<HashMap<u16, u32>>,
 }
 
 impl Ring {
@@ -81,8 +83,16 @@ fn place(front_end: &FrontEnd) -> RingPlace {
 }
 
 impl VipState {
-    pub fn owners(&self) -> Vec<u16> {
-        self.ring.rings.current.iter().map(|slot| slot & slot::BACKEND).collect()
+    /// Slots that a backend number owns.
+    pub fn slots_of(&self, number: u32) -> u32 {
+        let shares = self.ring.shares.get_or_init(|| {
+            let mut shares: HashMap<u16, u32> = HashMap::new();
+            for slot in &self.ring.rings.current {
+                *shares.entry(slot & slot::BACKEND).or_default() += 1;
+            }
+            shares
+        });
+        shares.get(&(number as u16)).copied().unwrap_or_default()
     }
 
     pub fn moved(&self) -> u32 {
@@ -233,6 +243,7 @@ fn read(front_end: &FrontEnd, blocks: &HashMap<u32, RingBlock>) -> Ring {
         previous: (!previous.is_empty()).then_some(front_end.previous / RING_BLOCK as u32),
         rings: Rings { current, previous, window_end_ns: front_end.window_end_ns },
         spec: None,
+        shares: OnceLock::new(),
         base: front_end.ring / RING_BLOCK as u32,
     }
 }
@@ -467,9 +478,13 @@ impl Transaction {
             false => Rings::steady(owners),
         };
         let ring = match &old {
-            Some(old) if old.rings == rings => {
-                Ring { rings, spec: Some(spec.clone()), base: old.base, previous: old.previous }
-            }
+            Some(old) if old.rings == rings => Ring {
+                rings,
+                spec: Some(spec.clone()),
+                shares: OnceLock::new(),
+                base: old.base,
+                previous: old.previous,
+            },
             _ => self.place(rings, &spec)?,
         };
         self.next.extents.extend(ring.extents());
@@ -537,7 +552,7 @@ impl Transaction {
             true => None,
             false => Some(put(&rings.previous)?),
         };
-        Ok(Ring { rings, spec: Some(spec.clone()), base, previous })
+        Ok(Ring { rings, spec: Some(spec.clone()), shares: OnceLock::new(), base, previous })
     }
 
     pub fn finish<'v>(
