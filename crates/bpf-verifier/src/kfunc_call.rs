@@ -89,14 +89,10 @@ impl Calls for KernelCalls<'_> {
     }
 
     fn arguments(&self, callee: Callee) -> u8 {
-        match callee {
-            Callee::Helper(id) => helper::by_id(id.cast_unsigned()).map_or(5, |helper| {
-                let given =
-                    |argument: &&bpf_interface::prototype::Argument| argument.what != What::Nothing;
-                helper.arguments.iter().filter(given).count() as u8
-            }),
-            _ => 5,
-        }
+        let Callee::Helper(id) = callee else { return 5 };
+        // Some programs have a form of their own of a helper.
+        let Ok(helper) = helper::for_program(&self.caller, id.cast_unsigned()) else { return 5 };
+        helper.arguments.iter().filter(|argument| argument.what != What::Nothing).count() as u8
     }
 }
 
