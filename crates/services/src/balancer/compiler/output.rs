@@ -448,7 +448,7 @@ impl Transaction {
         now_ns: u64,
         idle_ns: u64,
     ) -> Result<Arc<Ring>, Refusal> {
-        let old_id = old.as_ref().map_or(0, |old| identity(old));
+        let old_id = old.as_ref().map_or(0, identity);
         let settled = self.settled.get(&old_id);
         if let Some(old) = &old
             && settled.is_none()

@@ -15,7 +15,7 @@ impl Program {
     /// `hash` stands for the flow: two flows with one hash would be one.
     fn packet(&mut self, world: &World, front_end: &FrontEnd, hash: u32, opens: bool) -> u16 {
         let at = |first: u32, len: u32| {
-            world.maps.slot(first, (u64::from(hash) * u64::from(len) >> 32) as u32)
+            world.maps.slot(first, ((u64::from(hash) * u64::from(len)) >> 32) as u32)
         };
         let word = at(front_end.ring, front_end.ring_len);
         let owner = word & slot::BACKEND;
