@@ -72,9 +72,7 @@ fn text_to_object_and_back() {
     95 00 00 00 00 00 00 00
     exit code 0
     "#);
-    assert_snapshot!(place.skep("prog asm sum.s -o sum.o --section xdp"), @r#"
-    exit code 0
-    "#);
+    assert_snapshot!(place.skep("prog asm sum.s -o sum.o --section xdp"), @"exit code 0");
     assert_snapshot!(place.skep("prog disasm sum.o"), @r#"
     ; sum (xdp), section xdp, 6 instructions
          0: r0 = 0x0
@@ -232,9 +230,7 @@ fn several_objects_become_one() {
     let place = Place::new().with("a.s", LOOP).with("b.s", "r0 = 2\nexit\n");
     assert_eq!(place.skep("prog asm a.s -o a.o --section xdp").code, 0);
     assert_eq!(place.skep("prog asm b.s -o b.o --section tc").code, 0);
-    assert_snapshot!(place.skep("prog link a.o b.o -o both.o"), @r#"
-    exit code 0
-    "#);
+    assert_snapshot!(place.skep("prog link a.o b.o -o both.o"), @"exit code 0");
     let inspected = place.skep("prog inspect both.o");
     assert!(inspected.out.contains("  a      xdp         xdp") && inspected.out.contains("  b "));
     assert_snapshot!(place.skep("prog link a.o a.o -o both.o"), @r#"

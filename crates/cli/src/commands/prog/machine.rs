@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub enum Engine {
     /// Instruction by instruction
     Interp,
-    /// Compiled to the machine's code
+    /// Compiled to the machine's code, without checks where the verifier has proved them needless
     Jit,
     /// The running kernel, by a test run; needs root
     Kernel,
@@ -75,7 +75,7 @@ impl Machine {
         let kind = kind.clone();
         let ours = match engine {
             Engine::Interp => bpf_vm::Engine::Interpreter,
-            Engine::Jit => bpf_vm::Engine::Jit,
+            Engine::Jit => bpf_vm::Engine::VerifiedJit,
             Engine::Kernel => return Self::kernel(file, program, kind),
         };
         let runtime = Runtime::builder().engine(ours).seed(seed).build();
@@ -116,15 +116,7 @@ impl Machine {
 
     pub fn run(&self, input: &Input, repeat: u32) -> Result<Answer, Failure> {
         match self {
-            Self::Ours { program, kind, .. } => {
-                let start = Instant::now();
-                let mut answer = run_ours(program, kind, input)?;
-                for _ in 1..repeat {
-                    answer = run_ours(program, kind, input)?;
-                }
-                answer.time = start.elapsed() / repeat.max(1);
-                Ok(answer)
-            }
+            Self::Ours { program, kind, .. } => run_ours(program, kind, input, repeat),
             Self::Kernel { program, kind, .. } => {
                 let takes_packet = takes_packet(kind.program);
                 let run = TestRun {
@@ -285,37 +277,53 @@ fn has_skb(kind: ProgramType) -> bool {
 /// Ethernet's header, which others than classifiers don't see.
 const LINK: usize = 14;
 
-fn run_ours(program: &ProgramHandle, kind: &ProgramKind, input: &Input) -> Result<Answer, Failure> {
-    let answer = |outcome: bpf_vm::Outcome, packet| Answer {
+fn run_ours(
+    program: &ProgramHandle,
+    kind: &ProgramKind,
+    input: &Input,
+    repeat: u32,
+) -> Result<Answer, Failure> {
+    let is_xdp = kind.program == ProgramType::XDP;
+    let ethernet = is_xdp || matches!(kind.program, ProgramType::CLASSIFIER | ProgramType::ACTION);
+    let (link, rest) = match ethernet {
+        true => (&[][..], input.packet.as_slice()),
+        false => input.packet.split_at(LINK.min(input.packet.len())),
+    };
+    let protocol = input.packet.get(12..14);
+    let protocol = protocol.map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+    let skb = Skb { ethernet, protocol, ..Skb::default() };
+    let packet_error = |error: bpf_vm::PacketError| failed(error.into());
+    let takes_packet = takes_packet(kind.program);
+    let mut packet = match takes_packet {
+        true => Some(Packet::new(rest).map_err(packet_error)?),
+        false => None,
+    };
+    let mut outcome = bpf_vm::Outcome::default();
+    let start = Instant::now();
+    for _ in 0..repeat.max(1) {
+        outcome = match &mut packet {
+            None => program.run_raw(&input.context).map_err(failed)?,
+            Some(packet) => {
+                packet.set(rest).map_err(packet_error)?;
+                let run = match is_xdp {
+                    true => program.run_xdp(packet, &Xdp::default()),
+                    false => program.run_skb(packet, &skb),
+                };
+                run.map_err(failed)?
+            }
+        };
+    }
+    let time = start.elapsed() / repeat.max(1);
+    let packet = packet.map(|packet| [link, &packet.bytes()].concat());
+    Ok(Answer {
         // Actions are the lower half; the kernel's test runs give no more, either.
         value: outcome.value & 0xffff_ffff,
-        packet,
-        context: if takes_packet(kind.program) { Vec::new() } else { outcome.context },
+        packet: packet.unwrap_or_default(),
+        context: if takes_packet { Vec::new() } else { outcome.context },
         redirect: outcome.redirect,
         trace: outcome.trace,
-        time: Duration::ZERO,
-    };
-    let packet = |bytes: &[u8]| Packet::new(bytes).map_err(|error| failed(error.into()));
-    if kind.program == ProgramType::XDP {
-        let mut packet = packet(&input.packet)?;
-        let outcome = program.run_xdp(&mut packet, &Xdp::default()).map_err(failed)?;
-        return Ok(answer(outcome, packet.bytes()));
-    }
-    if has_skb(kind.program) {
-        let ethernet = matches!(kind.program, ProgramType::CLASSIFIER | ProgramType::ACTION);
-        let (link, rest) = match ethernet {
-            true => (&[][..], input.packet.as_slice()),
-            false => input.packet.split_at(LINK.min(input.packet.len())),
-        };
-        let protocol = input.packet.get(12..14);
-        let protocol = protocol.map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
-        let context = Skb { ethernet, protocol, ..Skb::default() };
-        let mut packet = packet(rest)?;
-        let outcome = program.run_skb(&mut packet, &context).map_err(failed)?;
-        return Ok(answer(outcome, [link, &packet.bytes()].concat()));
-    }
-    let outcome = program.run_raw(&input.context).map_err(failed)?;
-    Ok(answer(outcome, Vec::new()))
+        time,
+    })
 }
 
 /// A value's name among the actions of its program type (include/uapi/linux/bpf.h and pkt_cls.h).
