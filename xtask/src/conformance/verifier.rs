@@ -30,7 +30,6 @@ mod source;
 mod tally;
 
 use agreement::Relation;
-use engine::Answer;
 use execution::{Place, Results};
 use expectation::{Expectation, Side};
 use kernel::Kernel;
@@ -102,13 +101,13 @@ pub fn run(options: &Verifier) -> Result<()> {
                 tally.add(outcome);
             }
             run_everywhere(&mut results, &file, &object, &kernel, running.as_ref(), &test);
-            if let Some((kernel, types)) = &on_kernel {
-                if let Some(outcome) = kernel_outcome(&file, &object, kernel, types, &test) {
-                    if options.verbose || outcome.relation() != Relation::Agrees {
-                        lines.push(format!("kernel: {outcome}"));
-                    }
-                    reference.add(outcome);
+            if let Some((kernel, types)) = &on_kernel
+                && let Some(outcome) = kernel_outcome(&file, &object, kernel, types, &test)
+            {
+                if options.verbose || outcome.relation() != Relation::Agrees {
+                    lines.push(format!("kernel: {outcome}"));
                 }
+                reference.add(outcome);
             }
         }
     }
@@ -251,7 +250,7 @@ fn kernel_outcome(
     let expected = test.expectation.privileged.clone()?;
     let answer = match linked_for(object, types, test) {
         Err(error) => engine::not_linked(&error),
-        Ok(program) => kernel.judge(object, &program, types, &test.expectation).answer,
+        Ok(program) => kernel.judge(object, &program, types, &test.expectation),
     };
     Some(Outcome {
         file: file.to_owned(),

@@ -1,6 +1,6 @@
 //! What the running kernel says of a test, for reference: it is newer than the tests.
 
-use bpf_kernel::linked::{Load, Loaded, Maps};
+use bpf_kernel::linked::{Load, Maps};
 use bpf_object::btf::Btf;
 use bpf_object::{Object, Program};
 
@@ -11,14 +11,6 @@ use super::expectation::Expectation;
 #[derive(Debug)]
 pub struct Kernel {
     maps: Result<Maps, String>,
-}
-
-#[derive(Debug)]
-pub struct KernelAnswer {
-    pub answer: Answer,
-    pub log: String,
-    pub processed: Option<u32>,
-    pub program: Option<Loaded>,
 }
 
 impl Kernel {
@@ -33,31 +25,21 @@ impl Kernel {
         program: &Program,
         types: &Btf,
         expectation: &Expectation,
-    ) -> KernelAnswer {
-        let broken = |problem: String| KernelAnswer {
-            answer: Answer::Broken(problem),
-            log: String::new(),
-            processed: None,
-            program: None,
-        };
+    ) -> Answer {
         let maps = match &self.maps {
             Ok(maps) => maps,
-            Err(problem) => return broken(problem.clone()),
+            Err(problem) => return Answer::Broken(problem.clone()),
         };
         let Some(kind) = engine::kind(program, expectation) else {
-            return broken("the section's name says no program type".to_owned());
+            return Answer::Broken("the section's name says no program type".to_owned());
         };
         let log_level = if expectation.log_level == 0 { 1 } else { expectation.log_level } | 4;
         let load = Load { kind: &kind, flags: expectation.flags, log_level, kernel: types };
         let verdict = maps.load(object, program, &load);
-        let processed = verdict.processed();
-        let (answer, program) = match verdict.program {
-            Ok(program) => (Answer::Accepted { processed: processed.unwrap_or(0) }, Some(program)),
-            Err(error) => {
-                (Answer::Refused { rule: None, message: last_words(&verdict.log, &error) }, None)
-            }
-        };
-        KernelAnswer { answer, log: verdict.log, processed, program }
+        match &verdict.program {
+            Ok(_) => Answer::Accepted { processed: verdict.processed().unwrap_or(0) },
+            Err(error) => Answer::Refused { rule: None, message: last_words(&verdict.log, error) },
+        }
     }
 }
 
