@@ -113,10 +113,9 @@ fn anew(
     is_syn: bool,
 ) -> Result<u32, Why> {
     let keep_all = front.flags & vip::KEEP_ALL != 0;
-    if front.flags & vip::LIMITED != 0 && (is_syn || keep_all && !is_tcp) {
-        if !remember::admits(env, front) {
-            return Err(Why(counter::DROP_LIMITED));
-        }
+    let is_limited = front.flags & vip::LIMITED != 0 && (is_syn || keep_all && !is_tcp);
+    if is_limited && !remember::admits(env, front) {
+        return Err(Why(counter::DROP_LIMITED));
     }
     let number = match source::route(env, front, packet) {
         Some(number) => number,
