@@ -18,15 +18,15 @@ pub struct Devices {
     attached: BTreeMap<u32, Device>,
 }
 
-/// Where the links of a device are pinned; no workload's key has such a form.
+/// Where the links of a device are pinned; no workload's key begins so.
 const KEY: &str = "device";
 
 pub(crate) fn is_key(key: &str) -> bool {
-    key.strip_prefix(KEY).is_some_and(|rest| rest.starts_with('.'))
+    key.starts_with(KEY)
 }
 
 fn key(index: u32) -> String {
-    format!("{KEY}.{index}")
+    format!("{KEY}{index}")
 }
 
 impl Devices {

@@ -1,0 +1,328 @@
+//! Services reached from outside the node, and what each field of a Service changes: a client and
+//! a server on links of their own, workloads, and servers in the node's own network.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::IpAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::gate::Feature;
+use testkit::manifest::{labels, service};
+use testkit::probe::{Outcome, Probe, Target, Transport, Verdict};
+use testkit::{Binaries, Neighbour, Node, Plan, Pod, require_kernel, require_root};
+
+const WINDOW: Duration = Duration::from_millis(400);
+const PATIENCE: Duration = Duration::from_secs(4);
+const ASKED: usize = 40;
+
+const NODE_PORT: u16 = 30080;
+
+fn of_both(v4: &str, v6: &str) -> [IpAddr; 2] {
+    [v4.parse().unwrap(), v6.parse().unwrap()]
+}
+
+fn cluster() -> [IpAddr; 2] {
+    of_both("10.96.0.10", "fd00:96::10")
+}
+
+fn external() -> [IpAddr; 2] {
+    of_both("203.0.113.1", "2001:db8:f::1")
+}
+
+fn balanced() -> [IpAddr; 2] {
+    of_both("203.0.113.2", "2001:db8:f::2")
+}
+
+fn plan<'a>(name: &'a str, ports: &'a [u16]) -> Plan<'a> {
+    Plan { namespace: "shop", name, ports, sockets: true }
+}
+
+/// Service `web` with every kind of address. Its slices name what the test wants.
+fn web(change: impl FnOnce(&mut Value)) -> Value {
+    let ports = [("tcp", "TCP", 80, 8080), ("udp", "UDP", 80, 8080)];
+    let mut service = service(("shop", "web"), &labels([]), &cluster(), &ports);
+    service["spec"]["type"] = json!("LoadBalancer");
+    service["spec"]["externalIPs"] = json!(external());
+    service["status"] =
+        json!({"loadBalancer": {"ingress": balanced().map(|ip| json!({"ip": ip}))}});
+    for port in service["spec"]["ports"].as_array_mut().unwrap() {
+        port["nodePort"] = json!(NODE_PORT);
+    }
+    change(&mut service);
+    service
+}
+
+struct Endpoint {
+    addresses: [IpAddr; 2],
+    node: String,
+    /// A server on a machine with several addresses answers datagrams from any of them, unless it
+    /// takes care, which ours doesn't: it is asked over TCP only.
+    udp: bool,
+}
+
+/// Slices for each family and for endpoints with and without UDP.
+fn slices(endpoints: &[Endpoint]) -> Vec<Value> {
+    let mut slices = Vec::new();
+    for (family, which) in [("IPv4", 0), ("IPv6", 1)] {
+        for udp in [true, false] {
+            let of_slice: Vec<Value> = endpoints
+                .iter()
+                .filter(|endpoint| endpoint.udp == udp)
+                .map(|it| json!({"addresses": [it.addresses[which]], "nodeName": it.node}))
+                .collect();
+            let mut ports = vec![json!({"name": "tcp", "protocol": "TCP", "port": 8080})];
+            if udp {
+                ports.push(json!({"name": "udp", "protocol": "UDP", "port": 8080}));
+            }
+            slices.push(json!({
+                "apiVersion": "discovery.k8s.io/v1",
+                "kind": "EndpointSlice",
+                "metadata": {
+                    "namespace": "shop",
+                    "name": format!("web-{}-{udp}", family.to_lowercase()),
+                    "labels": {"kubernetes.io/service-name": "web"},
+                },
+                "addressType": family,
+                "endpoints": of_slice,
+                "ports": ports,
+            }));
+        }
+    }
+    slices
+}
+
+struct World {
+    client: (Neighbour, Probe),
+    far: (Neighbour, Probe),
+    pod: Pod,
+    inside: Pod,
+    /// Serves in the node's own network.
+    own: Probe,
+    node: Node,
+}
+
+fn world() -> World {
+    let binaries = Binaries::built().unwrap();
+    let node = Node::start_with(binaries, &["--devices", "out1,out2"]).unwrap();
+    let neighbour = |name: &str, link| {
+        let neighbour = Neighbour::connect(&node, name, link).unwrap();
+        let probe = Probe::start(&binaries.probe, &neighbour.machine.place, name).unwrap();
+        (neighbour, probe)
+    };
+    let (client, mut far) = (neighbour("client", 1), neighbour("far", 2));
+    let mut own = Probe::start(&binaries.probe, node.place(), "own").unwrap();
+    for probe in [&mut far.1, &mut own] {
+        for transport in [Transport::Tcp, Transport::Udp] {
+            probe.serve(transport, 8080).unwrap();
+        }
+    }
+    let [pod, inside] = Pod::apply(&node, [plan("web", &[8080]), plan("inside", &[])]).unwrap();
+    World { client, far, pod, inside, own, node }
+}
+
+impl World {
+    fn everybody(&self) -> Vec<Endpoint> {
+        let here = self.node.name();
+        let endpoint =
+            |addresses, node: &str, udp| Endpoint { addresses, node: node.to_owned(), udp };
+        vec![
+            endpoint(self.pod.addresses(), here, true),
+            endpoint(self.far.0.addresses, "elsewhere", true),
+            endpoint(self.client.0.router, here, false),
+        ]
+    }
+
+    fn apply(&self, service: Value, endpoints: &[Endpoint]) {
+        let mut documents = slices(endpoints);
+        documents.push(service);
+        self.node.skep().apply(&documents).unwrap();
+    }
+}
+
+fn names(outcomes: &[Outcome]) -> BTreeSet<String> {
+    let name = |outcome: &Outcome| match &outcome.verdict {
+        Verdict::Answered(name) => name.clone(),
+        other => other.to_string(),
+    };
+    outcomes.iter().map(name).collect()
+}
+
+/// Asks each address over both transports, from many ports: these answer, and no others.
+#[track_caller]
+fn check(probe: &mut Probe, addresses: [IpAddr; 2], port: u16, expected: &[&str]) {
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let wanted = expected.iter().filter(|name| transport == Transport::Tcp || **name != "own");
+        let wanted: BTreeSet<String> = wanted.map(|name| (*name).to_owned()).collect();
+        for address in addresses {
+            let targets = vec![Target::new(transport, address, port); ASKED];
+            let found = names(&probe.probe(&targets, PATIENCE).unwrap());
+            assert_eq!(found, wanted, "{} ► {transport} {address} {port}", probe.name());
+        }
+    }
+}
+
+const EVERYBODY: &[&str] = &["shop/web", "far", "own"];
+
+#[test]
+fn every_kind_of_address_and_of_backend() {
+    require_root!();
+    require_kernel!(Feature::Ipv6);
+    let mut world = world();
+    let router = world.client.0.router;
+    world.apply(web(|_| {}), &world.everybody());
+    let client = &mut world.client.1;
+    for (addresses, port) in [(external(), 80), (balanced(), 80), (router, NODE_PORT)] {
+        check(client, addresses, port, EVERYBODY);
+    }
+    // Cluster IPs are for the inside only.
+    let refused = Target::new(Transport::Tcp, cluster()[0], 80);
+    let outcome = client.probe_one(&refused, WINDOW).unwrap();
+    assert!(!matches!(outcome.verdict, Verdict::Answered(_)), "{}", outcome.verdict);
+    let inside = &mut world.inside.probe;
+    let node = [testkit::node::NODE_V4.into(), testkit::node::NODE_V6.into()];
+    for (addresses, port) in [
+        (cluster(), 80),
+        (external(), 80),
+        (balanced(), 80),
+        (router, NODE_PORT),
+        (node, NODE_PORT),
+    ] {
+        check(inside, addresses, port, EVERYBODY);
+    }
+    let services = world.node.skep().json(&["service", "list"]).unwrap();
+    let kinds: BTreeSet<&str> =
+        services.as_array().unwrap().iter().filter_map(|it| it["kind"].as_str()).collect();
+    assert_eq!(kinds, BTreeSet::from(["ClusterIP", "ExternalIP", "LoadBalancer", "NodePort"]));
+}
+
+#[test]
+fn local_traffic_stays_on_the_node_and_shows_the_client() {
+    require_root!();
+    require_kernel!(Feature::Ipv6);
+    let mut world = world();
+    let everybody = world.everybody();
+    let local = |service: &mut Value| {
+        service["spec"]["externalTrafficPolicy"] = json!("Local");
+        service["spec"]["internalTrafficPolicy"] = json!("Local");
+    };
+    world.apply(web(local), &everybody);
+    let on_node = &["shop/web", "own"];
+    check(&mut world.client.1, balanced(), 80, on_node);
+    check(&mut world.inside.probe, cluster(), 80, on_node);
+    // From inside, an external address is the cluster's business.
+    check(&mut world.inside.probe, balanced(), 80, EVERYBODY);
+    let flows = world.node.skep().run(["observe", "--last", "5000", "-o", "json"]).unwrap();
+    let client = world.client.0.addresses[0].to_string();
+    let seen = flows.lines().any(|line| {
+        let flow: Value = serde_json::from_str(line).unwrap();
+        flow["ip"]["source"] == client && flow["destination"]["workload"] == "web"
+    });
+    assert!(seen, "no flow of {client} to the workload in\n{flows}");
+
+    let far = world.everybody().remove(1);
+    world.apply(web(local), &[far]);
+    let target = Target::new(Transport::Tcp, balanced()[0], 80);
+    let outcome = world.client.1.probe_one(&target, WINDOW).unwrap();
+    assert_eq!(outcome.verdict, Verdict::Silent);
+}
+
+#[test]
+fn only_admitted_sources_come_by_the_load_balancer() {
+    require_root!();
+    require_kernel!(Feature::Ipv6);
+    let mut world = world();
+    let everybody = world.everybody();
+    let ranges =
+        |ranges: Value| web(|service| service["spec"]["loadBalancerSourceRanges"] = ranges);
+    world.apply(ranges(json!(["198.18.1.0/24", "2001:2:0:1::/64"])), &everybody);
+    check(&mut world.client.1, balanced(), 80, EVERYBODY);
+    world.apply(ranges(json!(["192.0.2.0/24"])), &everybody);
+    for address in balanced() {
+        let target = Target::new(Transport::Tcp, address, 80);
+        let outcome = world.client.1.probe_one(&target, WINDOW).unwrap();
+        assert_eq!(outcome.verdict, Verdict::Silent, "{address}");
+    }
+    // The ranges are the load balancer's alone.
+    check(&mut world.client.1, external(), 80, EVERYBODY);
+}
+
+#[test]
+fn a_client_keeps_its_backend() {
+    require_root!();
+    require_kernel!(Feature::Ipv6);
+    let mut world = world();
+    let everybody = world.everybody();
+    let sticky = web(|service| {
+        service["spec"]["sessionAffinity"] = json!("ClientIP");
+        service["spec"]["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": 600}});
+    });
+    world.apply(sticky, &everybody);
+    for address in balanced() {
+        for probe in [&mut world.client.1, &mut world.inside.probe] {
+            let targets = vec![Target::new(Transport::Tcp, address, 80); ASKED];
+            let found = names(&probe.probe(&targets, PATIENCE).unwrap());
+            // Each of the many may have begun before the first was remembered.
+            let again = names(&probe.probe(&targets, PATIENCE).unwrap());
+            assert_eq!(again.len(), 1, "{} ► {address}: {found:?}, then {again:?}", probe.name());
+        }
+    }
+}
+
+/// A resolver's client keeps its socket for years.
+#[test]
+fn sockets_to_a_backend_that_has_left_are_closed() {
+    require_root!();
+    require_kernel!(Feature::Ipv6);
+    let node = Node::start(Binaries::built().unwrap()).unwrap();
+    let plans = [plan("client", &[]), plan("web-1", &[8080]), plan("web-2", &[8080])];
+    let [client, web_1, web_2] = Pod::apply(&node, plans).unwrap();
+    let ports = [("tcp", "TCP", 80, 8080), ("udp", "UDP", 80, 8080)];
+    let web = service(("shop", "web"), &labels([("app", "web")]), &cluster(), &ports);
+    node.skep().apply(&[web]).unwrap();
+
+    let place = &client.workload.place;
+    let address = format!("UDP4:{}:80", cluster()[0]);
+    let mut command = place.command("socat");
+    command.args(["STDIO", &address]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut socat = place.spawn(command.stderr(Stdio::piped())).unwrap();
+    let mut ask = socat.stdin.take().unwrap();
+    let mut answers = BufReader::new(socat.stdout.take().unwrap());
+    let mut answer = || {
+        ask.write_all(b"who\n").unwrap();
+        let (mut name, mut echo) = (String::new(), String::new());
+        answers.read_line(&mut name).unwrap();
+        answers.read_line(&mut echo).unwrap();
+        assert_eq!(echo, "who\n");
+        name
+    };
+    let first = answer();
+    assert!(first.contains("shop/web-"), "{first}");
+    assert_eq!(answer(), first);
+
+    // Its backend goes; so does a TCP connection to it, held by another process.
+    let mut held = Probe::start(&node.binaries().probe, place, "held").unwrap();
+    let target = Target::new(Transport::Tcp, cluster()[0], 80);
+    held.begin_steady(&target, Duration::from_millis(20)).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let (goes, stays) = match first.contains("web-1") {
+        true => (web_1, web_2),
+        false => (web_2, web_1),
+    };
+    let name = goes.workload.name.clone();
+    node.skep().run(&["delete", "workload", &name, "-n", "shop"]).unwrap();
+    drop(goes);
+    let output = {
+        // The client notices without sending anything.
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(socat.wait_with_output()));
+        receiver.recv_timeout(PATIENCE).expect("the socket is still open").unwrap()
+    };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("connection abort"), "{said}");
+    let mut again = Probe::start(&node.binaries().probe, place, "again").unwrap();
+    let targets = vec![Target::new(Transport::Udp, cluster()[0], 80); ASKED];
+    let found = names(&again.probe(&targets, PATIENCE).unwrap());
+    assert_eq!(found, BTreeSet::from([stays.probe.name().to_owned()]));
+}
