@@ -10,10 +10,13 @@ use zerocopy::{Immutable, IntoBytes};
 use crate::Error;
 use crate::node::Endpoint;
 
+/// Keys with their values.
+pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Entries of each map that an agent fills, by the map's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
-    pub maps: BTreeMap<&'static str, Vec<(Vec<u8>, Vec<u8>)>>,
+    pub maps: BTreeMap<&'static str, Entries>,
 }
 
 impl Image {

@@ -21,7 +21,7 @@ mod stack;
 mod way;
 
 pub use error::Error;
-pub use image::Image;
+pub use image::{Entries, Image};
 pub use node::{Endpoint, Node, Settings};
 pub use stack::{Headers, headers};
 pub use way::{Fate, From, Step, Way};

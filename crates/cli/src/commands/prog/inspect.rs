@@ -270,7 +270,7 @@ fn needed(file: &ObjectFile, programs: &[Program]) -> Vec<Needed> {
             list.push(Needed { since: need.feature.since(), what, place });
         }
     }
-    list.sort_by(|a, b| b.since.cmp(&a.since));
+    list.sort_by_key(|need| std::cmp::Reverse(need.since));
     list
 }
 
