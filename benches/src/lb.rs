@@ -8,6 +8,7 @@
 mod wrapper;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -77,8 +78,8 @@ pub fn run() -> Result<()> {
         let mut costs = Vec::new();
         for (index, (_, keep)) in KEEPS.into_iter().enumerate() {
             let key = (index, case.delivery);
-            if !benches.contains_key(&key) {
-                benches.insert(key, bench(keep, case.delivery)?);
+            if let Entry::Vacant(entry) = benches.entry(key) {
+                entry.insert(bench(keep, case.delivery)?);
             }
             costs.push(cost(&benches[&key], case, keep)?);
         }
