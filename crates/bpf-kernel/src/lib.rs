@@ -30,7 +30,7 @@ pub use self::{
     btf::Btf,
     error::Error,
     link::{Link, LinkInfo, LinkTarget},
-    map::{Map, MapDetails, MapInfo, MapKind, MapLayout, PerCpu, Table},
+    map::{Map, MapDetails, MapInfo, MapKind, MapLayout, PerCpu, RawEntry, Table},
     object::{Loader, Object},
     offsets::KernelOffsets,
     pin::unpin,

@@ -15,7 +15,7 @@ use aya_obj::generated::bpf_map_type;
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes};
 
 pub use self::{
-    details::{MapDetails, types},
+    details::{MapDetails, RawEntry, types},
     percpu::PerCpu,
     table::Table,
 };

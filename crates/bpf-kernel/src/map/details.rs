@@ -20,6 +20,9 @@ pub struct MapDetails {
     pub value_type: u32,
 }
 
+/// Key and value as the kernel has them.
+pub type RawEntry = (Vec<u8>, Vec<u8>);
+
 impl Map {
     /// The maps in the kernel, by their numbers.
     pub fn ids() -> Result<Vec<u32>, Error> {
@@ -45,9 +48,8 @@ impl Map {
 
     /// A second handle to the map behind a descriptor.
     pub(crate) fn from_descriptor(fd: BorrowedFd<'_>) -> Result<Self, Error> {
-        let opened = fd
-            .try_clone_to_owned()
-            .and_then(|fd| kernel_info(fd.as_fd()).map(|info| (fd, info)));
+        let opened =
+            fd.try_clone_to_owned().and_then(|fd| kernel_info(fd.as_fd()).map(|info| (fd, info)));
         let (fd, info) = opened.map_err(|source| Error::Link {
             operation: "open",
             target: "a map by its descriptor".to_owned(),
@@ -75,7 +77,7 @@ impl Map {
 
     /// At most `limit` entries: key, and a value or, in per-CPU maps, one for each possible CPU,
     /// each padded to 8 bytes. Programs may change the map meanwhile.
-    pub fn entries(&self, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub fn entries(&self, limit: usize) -> Result<Vec<RawEntry>, Error> {
         let mut entries = Vec::new();
         let mut key: Option<Vec<u8>> = None;
         while entries.len() < limit {
