@@ -82,7 +82,7 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
             self.scratch.translated.destination_port = of.port;
             return self.send_on();
         }
-        let next = self.from_client();
+        let next = self.of_client();
         if next.is(Outcome::CREATE_TRANSLATED) {
             if !self.create(true) {
                 return Outcome::DROP;
@@ -119,7 +119,7 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
 
     /// A packet of no flow whose tuple is as it came: one to a service, or none of ours.
     #[inline(never)]
-    fn from_client(&mut self) -> Outcome {
+    fn of_client(&mut self) -> Outcome {
         let env = self.env;
         let mut has_backend = false;
         if let Some(flow) = env.service_flow(&self.scratch.parsed.tuple) {
