@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 #[path = "kernel/bpf.rs"]
+#[allow(dead_code, reason = "the maps' tests use the rest of it")]
 mod bpf;
 
 use bpf::KernelProgram;

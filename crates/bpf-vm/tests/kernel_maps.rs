@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 #[path = "kernel/bpf.rs"]
+#[allow(dead_code, reason = "the helpers' tests use the rest of it")]
 mod bpf;
 
 use bpf::{KernelMap, possible_cpus};

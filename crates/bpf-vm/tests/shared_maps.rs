@@ -80,7 +80,7 @@ fn eviction() {
         done:
         exit";
     let instructions: Vec<_> = place(assemble(source, Syntax::Llvm).unwrap());
-    let program = runtime.bind("use", &instructions, &[map.clone()]).unwrap();
+    let program = runtime.bind("use", &instructions, std::slice::from_ref(&map)).unwrap();
     for value in 0..1000 {
         map.update(&number(value), &[0; 8], update::ANY).unwrap();
         assert_eq!(program.run_raw(&[0; 8]).unwrap().value, 1, "after {value}");
@@ -104,7 +104,7 @@ fn records_of_several_producers() {
         if r0 s< 0 goto again
         exit";
     let instructions: Vec<_> = place(assemble(source, Syntax::Llvm).unwrap());
-    let program = runtime.bind("write", &instructions, &[ring.clone()]).unwrap();
+    let program = runtime.bind("write", &instructions, std::slice::from_ref(&ring)).unwrap();
     let mut records = Vec::new();
     std::thread::scope(|scope| {
         for producer in 0..3u8 {
@@ -164,7 +164,7 @@ fn timers_fire_when_the_clock_is_advanced() {
         r0 = 0
         exit";
     let instructions: Vec<_> = place(assemble(source, Syntax::Llvm).unwrap());
-    let program = runtime.bind("timer", &instructions, &[map.clone()]).unwrap();
+    let program = runtime.bind("timer", &instructions, std::slice::from_ref(&map)).unwrap();
     program.run_raw(&[0; 8]).unwrap();
     assert_eq!(runtime.advance(499).unwrap(), 0);
     assert_eq!(runtime.advance(10_000).unwrap(), 1);

@@ -99,7 +99,7 @@ struct World {
     pod: Pod,
     inside: Pod,
     /// Serves in the node's own network.
-    own: Probe,
+    _own: Probe,
     node: Node,
 }
 
@@ -119,7 +119,7 @@ fn world() -> World {
         }
     }
     let [pod, inside] = Pod::apply(&node, [plan("web", &[8080]), plan("inside", &[])]).unwrap();
-    World { client, far, pod, inside, own, node }
+    World { client, far, pod, inside, _own: own, node }
 }
 
 impl World {
@@ -311,7 +311,7 @@ fn sockets_to_a_backend_that_has_left_are_closed() {
         false => (web_2, web_1),
     };
     let name = goes.workload.name.clone();
-    node.skep().run(&["delete", "workload", &name, "-n", "shop"]).unwrap();
+    node.skep().run(["delete", "workload", &name, "-n", "shop"]).unwrap();
     drop(goes);
     let output = {
         // The client notices without sending anything.

@@ -159,7 +159,7 @@ fn what_is_in_the_kernel_is_listed() {
     let again = Map::from_id(details.id).unwrap();
     assert_eq!((again.name(), details.kind, details.frozen), ("listed", 1, false));
     let expected = (7u32.to_ne_bytes().to_vec(), 9u64.to_ne_bytes().to_vec());
-    assert_eq!(again.entries(10).unwrap(), [expected.clone()]);
+    assert_eq!(again.entries(10).unwrap(), std::slice::from_ref(&expected));
     assert_eq!(again.value(&expected.0).unwrap(), Some(expected.1));
     assert_eq!(again.value(&8u32.to_ne_bytes()).unwrap(), None);
 

@@ -304,6 +304,82 @@ impl Agent for Answers {
             ..Default::default()
         })
     }
+
+    async fn balancer_status(
+        &self,
+        _: Request<BalancerStatusRequest>,
+    ) -> Answer<BalancerStatusResponse> {
+        let backend = |address: &str, weight| VipBackend {
+            address: address.into(),
+            weight,
+            state: vip_backend::State::Serving.into(),
+            ..Default::default()
+        };
+        let vip = Vip {
+            name: "tcp 203.0.113.10:443".into(),
+            namespace: "default".into(),
+            balancer: "edge".into(),
+            delivery: "ipip".into(),
+            flows: "moved".into(),
+            ring_size: 65_537,
+            backends: vec![backend("10.0.0.1", 1), backend("10.0.0.2", 10)],
+            ..Default::default()
+        };
+        let interface = BalancerInterface {
+            name: "eth0".into(),
+            attachment: "native XDP".into(),
+            ..Default::default()
+        };
+        answer(BalancerStatusResponse {
+            interfaces: vec![interface],
+            vips: vec![vip],
+            ..Default::default()
+        })
+    }
+
+    async fn which_backend(
+        &self,
+        request: Request<WhichBackendRequest>,
+    ) -> Answer<WhichBackendResponse> {
+        if request.into_inner().destination != "203.0.113.10:443" {
+            return Err(Status::not_found("no VIP has this address and port"));
+        }
+        answer(WhichBackendResponse {
+            vip: "tcp 203.0.113.10:443".into(),
+            namespace: "default".into(),
+            balancer: "edge".into(),
+            backend: "10.0.0.2".into(),
+            steps: vec!["slot 17 belongs to 10.0.0.2".into()],
+            slot: 17,
+            ring_size: 65_537,
+            ..Default::default()
+        })
+    }
+
+    async fn drain_backend(
+        &self,
+        request: Request<DrainBackendRequest>,
+    ) -> Answer<DrainBackendResponse> {
+        if request.into_inner().backend != "10.0.0.1" {
+            return Err(Status::not_found("no VIP has this backend"));
+        }
+        let vips = vec!["tcp 203.0.113.10:443".to_owned()];
+        answer(DrainBackendResponse { vips, changed: true, effective_after_us: 800 })
+    }
+
+    async fn balancer_history(
+        &self,
+        _: Request<BalancerHistoryRequest>,
+    ) -> Answer<BalancerHistoryResponse> {
+        answer(BalancerHistoryResponse::default())
+    }
+
+    async fn balancer_metrics(
+        &self,
+        _: Request<BalancerMetricsRequest>,
+    ) -> Answer<BalancerMetricsResponse> {
+        answer(BalancerMetricsResponse { text: "skep_lb_packets_total 7\n".into() })
+    }
 }
 
 fn endpoint() -> Endpoint {

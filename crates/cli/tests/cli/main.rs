@@ -308,6 +308,26 @@ fn monitor() {
 }
 
 #[test]
+fn load_balancers() {
+    let agent = Canned::start();
+    for (command, code, wanted) in [
+        ("lb status", 0, "native XDP"),
+        ("lb list", 0, "tcp 203.0.113.10:443"),
+        ("lb list -o json", 0, "\"ring_size\": 65537"),
+        ("lb describe edge", 0, "10.0.0.2"),
+        ("lb which --src 198.51.100.7:1 --dst 203.0.113.10:443", 0, "slot 17"),
+        ("lb which --src 198.51.100.7:1 --dst 203.0.113.11:443", 1, "no VIP"),
+        ("lb drain 10.0.0.1", 0, "203.0.113.10:443"),
+        ("lb drain 10.0.0.9", 1, "no VIP has this backend"),
+        ("lb metrics", 0, "skep_lb_packets_total 7"),
+    ] {
+        let answer = agent.skep(command);
+        assert!(answer.to_string().contains(wanted), "skep {command}: {answer}");
+        assert_eq!(answer.code, code, "skep {command}: {answer}");
+    }
+}
+
+#[test]
 fn no_agent() {
     let folder = tempfile::tempdir().unwrap();
     let run = |socket: &str| {
