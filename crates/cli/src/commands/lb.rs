@@ -30,6 +30,7 @@ Examples:
 #[command(after_help = AFTER)]
 pub enum Command {
     /// List VIPs
+    #[command(after_help = "Examples:\n  skep lb list\n  skep lb ls -o json | jq -r '.[].name'")]
     #[command(visible_alias = "ls")]
     List {
         /// Output format
@@ -37,12 +38,16 @@ pub enum Command {
         output: Format,
     },
     /// Show interfaces, traffic, drops and how full the tables are
+    #[command(after_help = "Examples:\n  skep lb status\n  skep lb status -o json")]
     Status {
         /// Output format
         #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
         output: Format,
     },
     /// Show VIPs with their backends: share, state, health, traffic
+    #[command(
+        after_help = "Examples:\n  skep lb describe 203.0.113.10\n  skep lb describe default/edge -o yaml"
+    )]
     Describe {
         /// Part of a VIP's name, or a LoadBalancer as NAMESPACE/NAME; all if left out
         #[arg(value_name = "VIP")]
@@ -53,6 +58,9 @@ pub enum Command {
         output: Format,
     },
     /// Tell which backend a flow gets, and why; exit code 1 if it would be dropped
+    #[command(
+        after_help = "Examples:\n  skep lb which --src 198.51.100.7:51234 --dst 203.0.113.10:443"
+    )]
     Which {
         /// The client
         #[arg(long, value_name = "ADDRESS:PORT")]
@@ -67,6 +75,7 @@ pub enum Command {
         protocol: String,
     },
     /// Take new flows from a backend, of all VIPs; it keeps those it has
+    #[command(after_help = "Examples:\n  skep lb drain 10.0.0.3\n  skep lb drain 10.0.0.3 --undo")]
     Drain {
         /// Address of the backend
         backend: String,
@@ -76,6 +85,7 @@ pub enum Command {
         undo: bool,
     },
     /// Show what has become of backends: health, drains
+    #[command(after_help = "Examples:\n  skep lb history\n  skep lb history 10.0.0.3 --last 20")]
     History {
         /// Only of this backend
         backend: Option<String>,
@@ -89,6 +99,7 @@ pub enum Command {
         output: Format,
     },
     /// Print all counters in the text format of Prometheus
+    #[command(after_help = "Examples:\n  skep lb metrics | grep dropped")]
     Metrics,
     Testrun(Box<testrun::Args>),
 }

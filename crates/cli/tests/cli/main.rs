@@ -123,7 +123,7 @@ fn get() {
     exit code 2
     "#);
     assert_snapshot!(agent.skep("get pods"), @r#"
-    stderr: error: invalid value 'pods' for '<KIND>': no such kind; there are namespace (ns), workload (wl), service (svc), endpointslice (eps), networkpolicy (netpol)
+    stderr: error: invalid value 'pods' for '<KIND>': no such kind; there are namespace (ns), workload (wl), service (svc), endpointslice (eps), networkpolicy (netpol), loadbalancer (lb)
     stderr:
     stderr: For more information, try '--help'.
     exit code 2
@@ -209,8 +209,8 @@ fn lists() {
     exit code 0
     "#);
     assert_snapshot!(agent.skep("svc ls"), @r#"
-    SERVICE    ADDRESS             ALGORITHM   BACKEND   WORKLOAD   STATE
-    shop/web   10.96.0.10:80/tcp   random      none
+    SERVICE    KIND   ADDRESS             ALGORITHM   BACKEND   WORKLOAD   STATE
+    shop/web          10.96.0.10:80/tcp   random      none
     exit code 0
     "#);
     assert_snapshot!(agent.skep("identity list"), @r#"
