@@ -25,12 +25,12 @@ pub struct Service {
     /// Which backends traffic from outside gets that comes to any other address.
     pub external_traffic: TrafficPolicy,
     pub distribution: Distribution,
-    /// For how many seconds after its last packet a client keeps its backend.
+    /// For how many seconds after it last opened a flow a client keeps its backend.
     pub affinity: Option<u32>,
     /// Backends that aren't ready are backends too.
     pub publish_not_ready: bool,
-    /// Where the node answers whether it has a backend of its own, with
-    /// [`TrafficPolicy::Local`] for external traffic.
+    /// Where the node would answer whether it has a backend of its own, with
+    /// [`TrafficPolicy::Local`] for external traffic. Nobody answers there yet.
     pub health_check_port: Option<u16>,
     pub origin: Origin,
 }
