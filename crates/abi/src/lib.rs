@@ -28,8 +28,8 @@ pub mod state;
 
 pub use address::{Address, Port};
 
-/// Version of all layouts here. An agent that finds pinned maps of another version uses none of them:
-/// it replaces them if it is told to, and refuses to start otherwise.
+/// Version of all layouts here. An agent that finds pinned maps of another version uses none of
+/// them: it replaces them if it is told to, and refuses to start otherwise.
 pub const ABI_VERSION: u32 = 2;
 
 #[cfg(test)]
