@@ -78,6 +78,10 @@ impl Outcome {
     /// The reply of a service to a client outside.
     const DELIVER_AWAY: Outcome = Outcome(9);
     const NEIGHBOUR: u64 = 10;
+    /// A backend has to be chosen.
+    const CHOOSE: Outcome = Outcome(11);
+    /// The backend that the flow had, though its connection is not known any more.
+    const KEEP: Outcome = Outcome(12);
     const SHIFT: u32 = 8;
 
     #[inline(always)]
@@ -417,31 +421,15 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     /// The first packet of a flow, or any packet to a service: what is to be done with it.
     #[inline(never)]
     fn unknown(&mut self) -> Outcome {
-        let env = self.env;
-        let mut has_backend = false;
-        if let Some(flow) = env.service_flow(&self.scratch.parsed.tuple) {
-            self.translate_by(&flow);
-            if let Some(entry) = self.flow_of_service()
-                && (self.scratch.parsed.tuple.protocol == protocol::TCP
-                    || self.scratch.parsed.is_error
-                    || env.backend(flow.backend).is_some())
-            {
-                if self.is_stale(&flow) {
-                    self.scratch.service_flow = ServiceFlow { last_seen_ns: self.now, ..*flow };
-                    self.remember_backend();
-                }
-                return self.go_on(&entry);
-            }
-            if self.is_open(&flow) {
-                self.scratch.service_flow = *flow;
-                has_backend = true;
-            }
+        let known = self.known_service_flow();
+        if !known.is(Outcome::CHOOSE) && !known.is(Outcome::KEEP) {
+            return known;
         }
         if self.scratch.parsed.is_error {
             return Outcome::refuse(DropReason::UnrelatedError);
         }
         self.scratch.entry = Entry::empty();
-        if has_backend {
+        if known.is(Outcome::KEEP) {
             self.use_backend();
         } else {
             match self.choose_backend(scope::INSIDE) {
@@ -455,26 +443,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
                 }
             }
         }
-        if let Some(entry) = self.flow_of_service() {
-            self.remember_backend();
-            return self.go_on(&entry);
-        }
-        if let Some(entry) = env.connection(&self.scratch.key)
-            && self.is_live(&entry)
-        {
-            return Outcome::refuse(DropReason::TranslationClash);
-        }
-        self.remember_backend();
-        Outcome::CREATE_TRANSLATED
-    }
-
-    /// The next packet of a flow to a service.
-    #[inline(always)]
-    fn go_on(&mut self, entry: &Entry) -> Outcome {
-        if !self.follow(entry, false) {
-            return Outcome::DROP;
-        }
-        Outcome::DELIVER_TRANSLATED
+        self.begin_service_flow()
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! The maps of [`abi::balancer`], and the kernel as the balancer's environment.
 
-use crate::map::{Array, Hash, LpmTrie, LruHash, Map, PerCpuArray};
+use crate::map::{Array, Hash, LpmTrie, LruHash, Map, PerCpuArray, held};
 use abi::Address;
 use abi::balancer::maps::capacity;
 use abi::balancer::{
@@ -63,20 +63,6 @@ maps! {
 /// The kernel's maps.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel;
-
-/// An element, seen as a type of the same layout.
-///
-/// # Safety
-/// `T` has the layout of `V` and accepts all its bit patterns; it has interior mutability if
-/// programs write such elements in place.
-#[inline(always)]
-unsafe fn held<'a, T, K, V, const A: usize, const B: usize, const C: usize>(
-    map: &'static Map<K, V, A, B, C>,
-    key: &K,
-) -> Option<&'a T> {
-    // SAFETY: the element lives until the program ends (RCU); the rest is the caller's promise.
-    unsafe { map.lookup(key).cast::<T>().as_ref() }
-}
 
 impl Env for Kernel {
     type Held<'a, T: 'a> = &'a T;

@@ -1,6 +1,6 @@
 //! The kernel as the environment of decisions.
 
-use crate::map::Map;
+use crate::map::held;
 use crate::maps;
 use abi::Address;
 use abi::conntrack::{
@@ -32,20 +32,6 @@ const RECORD: u64 = (size_of::<FlowEvent>() as u64 + 8).next_multiple_of(8);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel;
-
-/// An element of a map, seen as another type of the same layout.
-///
-/// # Safety
-/// `T` must have the layout of `V` or of a prefix of it, accept all its bit patterns, and have
-/// interior mutability if any program or the agent writes such elements.
-#[inline(always)]
-unsafe fn held<'a, T, K, V, const A: usize, const B: usize, const C: usize>(
-    map: &'static Map<K, V, A, B, C>,
-    key: &K,
-) -> Option<&'a T> {
-    // SAFETY: the element lives until the program ends (RCU); the rest is the caller's promise.
-    unsafe { map.lookup(key).cast::<T>().as_ref() }
-}
 
 impl Env for Kernel {
     type Held<'a, T: 'a> = &'a T;

@@ -107,6 +107,20 @@ impl<K, V, const T: usize, const M: usize, const F: usize> Map<K, V, T, M, F> {
     }
 }
 
+/// An element of a map, seen as another type of the same layout.
+///
+/// # Safety
+/// `T` must have the layout of `V` or of a prefix of it, accept all its bit patterns, and have
+/// interior mutability if any program or the agent writes such elements.
+#[inline(always)]
+pub(crate) unsafe fn held<'a, T, K, V, const A: usize, const B: usize, const C: usize>(
+    map: &'static Map<K, V, A, B, C>,
+    key: &K,
+) -> Option<&'a T> {
+    // SAFETY: the element lives until the program ends (RCU); the rest is the caller's promise.
+    unsafe { map.lookup(key).cast::<T>().as_ref() }
+}
+
 /// A ring buffer has neither keys nor values; `BYTES` is a power of two.
 #[repr(C)]
 #[allow(missing_debug_implementations, reason = "a map can't be printed from within the kernel")]

@@ -17,7 +17,7 @@ use crate::packet::Packet;
 use crate::parse::Fragmented;
 use crate::policy;
 use crate::rewrite;
-use abi::conntrack::{Masquerade, ServiceFlow, conn_flags, masquerade_ports};
+use abi::conntrack::{Masquerade, conn_flags, masquerade_ports};
 use abi::drop_reason::DropReason;
 use abi::service::scope;
 use abi::{Address, Port, metrics};
@@ -120,31 +120,15 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
     /// A packet of no flow whose tuple is as it came: one to a service, or none of ours.
     #[inline(never)]
     fn of_client(&mut self) -> Outcome {
-        let env = self.env;
-        let mut has_backend = false;
-        if let Some(flow) = env.service_flow(&self.scratch.parsed.tuple) {
-            self.translate_by(&flow);
-            if let Some(entry) = self.flow_of_service()
-                && (self.scratch.parsed.tuple.protocol == protocol::TCP
-                    || self.scratch.parsed.is_error
-                    || env.backend(flow.backend).is_some())
-            {
-                if self.is_stale(&flow) {
-                    self.scratch.service_flow = ServiceFlow { last_seen_ns: self.now, ..*flow };
-                    self.remember_backend();
-                }
-                return self.go_on(&entry);
-            }
-            if self.is_open(&flow) {
-                self.scratch.service_flow = *flow;
-                has_backend = true;
-            }
+        let known = self.known_service_flow();
+        if !known.is(Outcome::CHOOSE) && !known.is(Outcome::KEEP) {
+            return known;
         }
         if self.scratch.parsed.is_error {
             return LEAVE;
         }
         self.scratch.entry = crate::conntrack::Entry::empty();
-        if has_backend {
+        if known.is(Outcome::KEEP) {
             self.use_backend();
             self.remember_client();
         } else {
@@ -162,17 +146,7 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
         if !self.scratch.service_flow.source.is_none() {
             self.scratch.entry.set(conn_flags::MASQUERADED);
         }
-        if let Some(entry) = self.flow_of_service() {
-            self.remember_backend();
-            return self.go_on(&entry);
-        }
-        if let Some(entry) = env.connection(&self.scratch.key)
-            && self.is_live(&entry)
-        {
-            return Outcome::refuse(DropReason::TranslationClash);
-        }
-        self.remember_backend();
-        Outcome::CREATE_TRANSLATED
+        self.begin_service_flow()
     }
 
     /// Whose flow it is may have been forgotten as its connection was.

@@ -1,12 +1,13 @@
 //! Packets to services, and back.
 
-use super::{Chosen, Scratch, Way};
+use super::{Chosen, Outcome, Scratch, Way};
 use crate::conntrack::Entry;
 use crate::env::Env;
 use crate::flow::{self, Tuple};
 use crate::packet::Packet;
 use crate::{rewrite, service};
 use abi::conntrack::{ServiceFlow, conn_flags};
+use abi::drop_reason::DropReason;
 use abi::service::{HAIRPIN_V4, HAIRPIN_V6, ServiceKey};
 use abi::{Address, Port, metrics};
 use wire::ip::protocol;
@@ -28,6 +29,59 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             && entry.vip.get() == tuple.destination
             && entry.vip_port.get() == tuple.destination_port;
         (same && self.is_live(&entry)).then_some(entry)
+    }
+
+    /// Gives a packet the verdict of its flow to a service if the connection is known; otherwise says
+    /// what is to be done about a backend.
+    #[inline(always)]
+    pub(super) fn known_service_flow(&mut self) -> Outcome {
+        let env = self.env;
+        let Some(flow) = env.service_flow(&self.scratch.parsed.tuple) else {
+            return Outcome::CHOOSE;
+        };
+        self.translate_by(&flow);
+        if let Some(entry) = self.flow_of_service()
+            && (self.scratch.parsed.tuple.protocol == protocol::TCP
+                || self.scratch.parsed.is_error
+                || env.backend(flow.backend).is_some())
+        {
+            if self.is_stale(&flow) {
+                self.scratch.service_flow = ServiceFlow { last_seen_ns: self.now, ..*flow };
+                self.remember_backend();
+            }
+            return self.go_on(&entry);
+        }
+        if !self.is_open(&flow) {
+            return Outcome::CHOOSE;
+        }
+        self.scratch.service_flow = *flow;
+        Outcome::KEEP
+    }
+
+    /// The first packet of a flow to the backend in `service_flow`, unless another has its tuple.
+    #[inline(always)]
+    pub(super) fn begin_service_flow(&mut self) -> Outcome {
+        let env = self.env;
+        if let Some(entry) = self.flow_of_service() {
+            self.remember_backend();
+            return self.go_on(&entry);
+        }
+        if let Some(entry) = env.connection(&self.scratch.key)
+            && self.is_live(&entry)
+        {
+            return Outcome::refuse(DropReason::TranslationClash);
+        }
+        self.remember_backend();
+        Outcome::CREATE_TRANSLATED
+    }
+
+    /// The next packet of a flow to a service.
+    #[inline(always)]
+    fn go_on(&mut self, entry: &Entry) -> Outcome {
+        if !self.follow(entry, false) {
+            return Outcome::DROP;
+        }
+        Outcome::DELIVER_TRANSLATED
     }
 
     /// Looks the destination up as a service. If it is one, writes the translated tuple and what
