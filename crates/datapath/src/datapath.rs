@@ -457,6 +457,7 @@ impl Datapath {
     /// Workloads to be prepared again: not ready, or somewhere else than before.
     pub fn stale_workloads(&mut self) -> BTreeSet<ObjectRef> {
         self.endpoints.check_programs(&self.programs);
+        self.devices.restore(&self.programs);
         let names = self.endpoints.stale().into_iter();
         names.map(|name| ObjectRef { kind: Kind::Workload, name }).collect()
     }

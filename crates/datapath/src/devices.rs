@@ -40,6 +40,18 @@ impl Devices {
         known.map(|device| device.name.as_str())
     }
 
+    /// Puts programs back that somebody else has taken away.
+    pub fn restore(&self, programs: &Programs) {
+        for index in self.attached.keys() {
+            for program in programs.missing_on_device(&key(*index), *index) {
+                tracing::warn!(program, interface = index, "somebody has taken the program away");
+                if let Err(error) = programs.attach_device(&key(*index), *index) {
+                    tracing::error!(interface = index, %error, "it can't be put back");
+                }
+            }
+        }
+    }
+
     /// Puts programs where they are wanted and takes them from where they aren't.
     pub fn update(
         &mut self,

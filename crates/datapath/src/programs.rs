@@ -134,8 +134,22 @@ impl Programs {
 
     /// The programs that are not on the interface, where they have been put.
     pub fn missing_on_interface(&self, key: &str, ifindex: u32) -> Vec<&str> {
-        let both =
-            [(&self.to_endpoint, Direction::Egress), (&self.from_endpoint, Direction::Ingress)];
+        self.missing_of_both(key, ifindex, &self.to_endpoint, &self.from_endpoint)
+    }
+
+    /// The programs that are not on an interface of the node's own, where they have been put.
+    pub fn missing_on_device(&self, key: &str, ifindex: u32) -> Vec<&str> {
+        self.missing_of_both(key, ifindex, &self.to_outside, &self.from_outside)
+    }
+
+    fn missing_of_both<'a>(
+        &self,
+        key: &str,
+        ifindex: u32,
+        egress: &'a Program,
+        ingress: &'a Program,
+    ) -> Vec<&'a str> {
+        let both = [(egress, Direction::Egress), (ingress, Direction::Ingress)];
         let missing = both.into_iter().filter(|(program, direction)| {
             let pin = self.interface_pin(key, *direction);
             let there = attach::interface_program(self.hook, ifindex, *direction, &pin);

@@ -275,13 +275,27 @@ fn cut_tag(state: &mut State, bounds: &mut Bounds) -> Result<u16, Errno> {
     if bounds.len() < ETHERNET + 4 {
         return Err(Errno::ENOMEM);
     }
-    let mut tag = [0; 4];
-    bounds.read(bounds.data + 14, &mut tag);
+    let mut tag = [0; 6];
+    let behind = if bounds.len() < ETHERNET + 6 { 4 } else { 6 };
+    bounds.read(bounds.data + 14, &mut tag[..behind]);
     cut(bounds, 12, 4)?;
     state.network = state.network.saturating_sub(4).max(ETHERNET);
-    set_protocol(state, u16::from_be_bytes([tag[2], tag[3]]));
-    Ok(u16::from_be_bytes([tag[0], tag[1]]))
+    let [a, b, c, d, e, f] = tag;
+    let inner = match u16::from_be_bytes([c, d]) {
+        // A length and not a type (`vlan_set_encap_proto`).
+        length if length < LEAST_TYPE && [e, f] == [0xff; 2] => IEEE_802_3,
+        length if length < LEAST_TYPE => IEEE_802_2,
+        kind => kind,
+    };
+    set_protocol(state, inner);
+    Ok(u16::from_be_bytes([a, b]))
 }
+
+/// From here on the number behind the addresses of a frame is a type (IEEE 802.3).
+const LEAST_TYPE: u16 = 1536;
+/// How the kernel calls frames that have a length there (include/uapi/linux/if_ether.h).
+const IEEE_802_3: u16 = 1;
+const IEEE_802_2: u16 = 4;
 
 pub(super) fn vlan_pop(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     change(call, |state, bounds| {

@@ -28,7 +28,7 @@ Translation at sockets is not part of it: packets are what is on the wire.";
 
 const AFTER: &str = "\
 Examples:
-  skep sim -f examples/shop.yaml --scenario examples/shop-packets.yaml
+  skep sim -f examples/shop.yaml --scenario examples/packets/shop.yaml
   skep sim -f manifests/ --packets traffic.pcapng -w after.pcapng
   skep sim -f shop.yaml --packets client.pcap --address shop/client=10.244.0.7
 

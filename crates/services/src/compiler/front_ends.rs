@@ -118,7 +118,9 @@ fn prefer<'a>(
             usable.iter().copied().filter(|(_, candidate)| which(candidate)).collect();
         (!found.is_empty()).then_some(found)
     };
-    let same_zone = |candidate: &Candidate| candidate.zone.is_some() && candidate.zone == node.zone;
+    let same_zone = |candidate: &Candidate| {
+        candidate.is_local(node) || candidate.zone.is_some() && candidate.zone == node.zone
+    };
     // Hints count only if every backend has one: otherwise they are being changed.
     let hinted = usable.iter().all(|(_, candidate)| !candidate.for_zones.is_empty());
     let for_zone = |candidate: &Candidate| {
