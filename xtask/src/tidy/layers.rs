@@ -29,7 +29,6 @@ pub const LAYERS: &[(&str, Layer)] = &[
     ("host", Layer::Host(3)),
     ("objects", Layer::Host(3)),
     ("datapath", Layer::Host(4)),
-    ("kernel-guest", Layer::Host(4)),
     ("store", Layer::Host(4)),
     ("api", Layer::Host(5)),
     ("agent", Layer::Host(5)),

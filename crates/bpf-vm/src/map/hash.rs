@@ -1,15 +1,15 @@
 //! Hash tables: plain, per CPU, and those that drop what was used least recently.
 //!
 //! Look-ups take no lock. Elements lie in slabs and are chained by index; a chain's last link
-//! names its bucket, so that a reader whose element was taken out and put into another chain
-//! notices it and begins again, as in the kernel (kernel/bpf/hashtab.c, the "nulls" lists).
-//! Writers lock a stripe of buckets. As in the kernel, an element that is replaced or deleted may
+//! names its bucket. A reader whose element is taken out and put into another chain notices it and
+//! begins again; see `walk`. Writers lock a stripe of buckets. As in the kernel, an element that is replaced or deleted may
 //! be used again at once, also while a program still holds a pointer to its value.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
+    fence,
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +18,9 @@ use crate::slab::Slab;
 
 /// A link is 0 (of an empty bucket), an index and one, or this with the number of the bucket.
 const END: u32 = 1 << 31;
+
+/// The link of an element that is in no chain.
+const NOWHERE: u64 = u32::MAX as u64;
 
 const STRIPES: u32 = 256;
 
@@ -109,13 +112,9 @@ impl Hash {
         (state ^ state >> 32) as u32
     }
 
-    #[inline]
-    fn is_key(&self, node: usize, key: &[u8]) -> bool {
-        let nodes = &self.nodes.words()[node + 1..node + self.node_words];
-        key.chunks(8).zip(nodes).all(|(word, held)| tail(word) == held.load(Relaxed))
-    }
-
     fn write_key(&self, node: usize, key: &[u8]) {
+        // Whoever sees the new key sees that the element has left its former chain.
+        fence(Release);
         let nodes = &self.nodes.words()[node + 1..node + self.node_words];
         for (word, held) in key.chunks(8).zip(nodes) {
             held.store(tail(word), Relaxed);
@@ -170,47 +169,60 @@ impl Hash {
     fn find_words<const WORDS: usize>(&self, key: [u64; WORDS]) -> Option<u32> {
         let state = key.iter().fold(self.seed, |state, word| fold(state ^ word));
         let hash = (state ^ state >> 32) as u32;
-        let bucket = self.bucket(hash);
-        let nodes = self.nodes.words();
-        let heads = self.buckets.halves();
-        'again: loop {
-            let mut link = heads[bucket as usize].load(Acquire);
-            while link & END == 0 {
-                let index = link.checked_sub(1)?;
-                let node = &nodes[index as usize * (WORDS + 1)..][..WORDS + 1];
-                let word = node[0].load(Acquire);
-                let held = node[1..].iter().map(|word| word.load(Relaxed));
-                if (word >> 32) as u32 == hash && held.eq(key) {
-                    return Some(index);
-                }
-                link = word as u32;
-            }
-            if link & !END == bucket {
-                return None;
-            }
-            continue 'again;
-        }
+        self.walk(hash, WORDS + 1, |node| {
+            node.iter().map(|word| word.load(Relaxed)).eq(key.iter().copied())
+        })
     }
 
     #[inline]
     fn find_hashed(&self, key: &[u8], hash: u32) -> Option<u32> {
+        self.walk(hash, self.node_words, |node| {
+            key.chunks(8).zip(node).all(|(word, held)| tail(word) == held.load(Relaxed))
+        })
+    }
+
+    /// Goes along a chain without a lock.
+    ///
+    /// After each step it is looked whether the link that led there is as it was. An element that
+    /// leaves its chain loses its link first, so if it is, the element was in the chain, behind the
+    /// one before it, when its own link was read: the walk never leaves the chain, and what is in it
+    /// all the time is found. (The kernel misses an entry whose replacement comes in at the head
+    /// while a reader is on its way: kernel/bpf/hashtab.c, Linux 6.12.)
+    #[inline(always)]
+    fn walk(
+        &self,
+        hash: u32,
+        node_words: usize,
+        has_key: impl Fn(&[AtomicU64]) -> bool,
+    ) -> Option<u32> {
         let bucket = self.bucket(hash);
         let nodes = self.nodes.words();
+        let head = &self.buckets.halves()[bucket as usize];
         'again: loop {
-            let mut link = self.buckets.halves()[bucket as usize].load(Acquire);
+            let first = head.load(Acquire);
+            let mut link = first;
+            let mut before: Option<(&AtomicU64, u64)> = None;
             while link & END == 0 {
                 let index = link.checked_sub(1)?;
-                let node = index as usize * self.node_words;
-                let word = nodes[node].load(Acquire);
-                if (word >> 32) as u32 == hash && self.is_key(node, key) {
+                let node = &nodes[index as usize * node_words..][..node_words];
+                let word = node[0].load(Acquire);
+                if (word >> 32) as u32 == hash && has_key(&node[1..]) {
                     return Some(index);
                 }
+                fence(Acquire);
+                let is_valid = match before {
+                    None => head.load(Relaxed) == first,
+                    Some((link, was)) => link.load(Relaxed) == was,
+                };
+                if !is_valid {
+                    continue 'again;
+                }
+                before = Some((&node[0], word));
                 link = word as u32;
             }
             if link & !END == bucket {
                 return None;
             }
-            continue 'again;
         }
     }
 
@@ -261,6 +273,7 @@ impl Hash {
         // An empty bucket's link says nothing of the bucket.
         let next = if before.is_none() && next & END != 0 { 0 } else { next };
         self.set_link(bucket, before, next);
+        self.link_of(index).store(NOWHERE, Release);
         if let Some(eviction) = &self.eviction {
             eviction.states.bytes()[index as usize].store(FREE, Relaxed);
         }
@@ -367,6 +380,9 @@ impl Hash {
         }
         self.link_of(index).store(u64::from(hash) << 32 | u64::from(next), Release);
         self.set_link(bucket, before, index + 1);
+        if let Some(old) = old {
+            self.link_of(old).store(NOWHERE, Release);
+        }
         if let Some(eviction) = &self.eviction {
             eviction.states.bytes()[index as usize].store(USED, Relaxed);
         }
