@@ -87,6 +87,8 @@ pub(crate) struct State {
     pub packet: Option<Bounds>,
     /// Where the network header begins, from the packet's start.
     pub network: u32,
+    /// The same of the transport header; 0 if nobody has said.
+    pub transport: u32,
     /// A program has put an outer header before it.
     pub encapsulated: bool,
     pub redirect: Option<Redirect>,
@@ -124,6 +126,7 @@ impl State {
             image,
             packet: None,
             encapsulated: false,
+            transport: 0,
             network: if kind == (Kind::Skb { ethernet: false }) { 0 } else { ETHERNET },
             bits: Vec::new(),
             redirect: None,

@@ -145,8 +145,11 @@ pub(super) fn change_tail(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [_, length, flags, ..] = call.arguments;
     let length = length as u32;
     change(call, |state, bounds| {
-        if flags != 0 || length > SKB_MAX.max(bounds.len()) || length < state.link_header() {
+        if flags != 0 || length > SKB_MAX.max(bounds.len()) || length < least(state) {
             return Err(Errno::EINVAL);
+        }
+        if state.encapsulated {
+            return Err(Errno::ENOTSUPP);
         }
         let end = bounds.data + length;
         if end > bounds.length {
@@ -159,6 +162,11 @@ pub(super) fn change_tail(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         bounds.meta = bounds.data;
         Ok(())
     })
+}
+
+/// To what a packet can be cut (`__bpf_skb_min_len`).
+fn least(state: &State) -> u32 {
+    if state.transport != 0 { state.transport } else { state.link_header() }
 }
 
 pub(super) fn change_head(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
@@ -174,6 +182,9 @@ pub(super) fn change_head(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         bounds.clear(bounds.data, room);
         bounds.meta = bounds.data;
         state.network += room;
+        if state.transport != 0 {
+            state.transport += room;
+        }
         Ok(())
     })
 }
@@ -194,7 +205,7 @@ fn insert(bounds: &mut Bounds, at: u32, length: u32) -> Result<(), Errno> {
 /// Takes bytes out at an offset, by moving what lies before them.
 fn cut(bounds: &mut Bounds, at: u32, length: u32) -> Result<(), Errno> {
     if at + length > bounds.len() {
-        return Err(Errno::EFAULT);
+        return Err(Errno::ENOMEM);
     }
     bounds.shift(bounds.data, bounds.data + length, at);
     bounds.data += length;
@@ -252,8 +263,11 @@ pub(super) fn vlan_push(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         if image.word(s::VLAN_PRESENT) != 0 {
             // The tag that is there goes into the packet.
             let outer = u16::from_be(image.word(s::VLAN_PROTO) as u16);
+            // The network header is now where this tag begins, as far from the start as before.
             insert(bounds, 12, 4)?;
-            state.network += 4;
+            if state.transport != 0 {
+                state.transport += 4;
+            }
             let tci = image.word(s::VLAN_TCI) as u16;
             bounds.write(bounds.data + 12, &outer.to_be_bytes());
             bounds.write(bounds.data + 14, &tci.to_be_bytes());
@@ -280,6 +294,7 @@ fn cut_tag(state: &mut State, bounds: &mut Bounds) -> Result<u16, Errno> {
     bounds.read(bounds.data + 14, &mut tag[..behind]);
     cut(bounds, 12, 4)?;
     state.network = state.network.saturating_sub(4).max(ETHERNET);
+    state.transport = state.transport.saturating_sub(4);
     let [a, b, c, d, e, f] = tag;
     let inner = match u16::from_be_bytes([c, d]) {
         // A length and not a type (`vlan_set_encap_proto`).
@@ -449,6 +464,7 @@ pub(super) fn adjust_room(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         }
         if encapsulates {
             set_protocol(state, if v6 { IPV6 } else { IPV4 });
+            state.transport = network + if v6 { 40 } else { 20 };
         }
         match decapsulates {
             room::DECAP_L3_IPV4 => set_protocol(state, IPV4),
