@@ -32,8 +32,6 @@ pub struct Change {
 
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteError {
-    #[error("{object} comes from the file {origin}; change the file to remove it")]
-    OfFile { object: ObjectRef, origin: Origin },
     #[error("{0} does not exist")]
     Missing(ObjectRef),
     #[error(transparent)]
@@ -183,20 +181,29 @@ impl Desired {
         Ok(())
     }
 
+    /// Those of the objects that can't be deleted through the API, since only a file holds them.
+    pub fn check_deletion(&self, objects: &[ObjectRef]) -> Vec<Diagnostic> {
+        objects
+            .iter()
+            .filter(|object| !self.api.contains_key(object))
+            .filter_map(|object| Some((object, self.files.get(object)?)))
+            .map(|(object, origin)| {
+                let message = format!("{object} comes from the file {origin}");
+                Diagnostic::at(Severity::Error, origin, 0, message)
+                    .with_label("files win over the API")
+                    .with_help("remove it from the file")
+            })
+            .collect()
+    }
+
     /// Deletes an object that was applied through the API.
     pub fn delete(&mut self, object: &ObjectRef) -> Result<Change, DeleteError> {
-        let file = self.files.get(object);
-        if let Some(origin) = file
-            && !self.api.contains_key(object)
-        {
-            return Err(DeleteError::OfFile { object: object.clone(), origin: origin.clone() });
-        }
         // One that couldn't be read back isn't in `api`, but can be deleted.
         if !self.database.remove(object)? {
             return Err(DeleteError::Missing(object.clone()));
         }
         // Where a file hides the API's object, the file's stays in force.
-        let was_in_force = self.api.remove(object).is_some() && file.is_none();
+        let was_in_force = self.api.remove(object).is_some() && !self.files.contains_key(object);
         let removals = if was_in_force { vec![object.clone()] } else { Vec::new() };
         Ok(Change { removals, ..Change::default() })
     }

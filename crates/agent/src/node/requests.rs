@@ -5,7 +5,7 @@ use model::{Object, ObjectRef};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 use store::DeleteError;
-use store::{Change, Diagnostic, Severity, manifest};
+use store::{Change, Diagnostic, manifest};
 
 /// What a request to apply did.
 #[derive(Debug, Default)]
@@ -109,21 +109,12 @@ impl Node {
         Ok(())
     }
 
-    /// Deletes objects of the API. One that a file holds is an error, and then nothing is deleted.
+    /// Deletes objects of the API. One that only a file holds is an error, and then nothing is deleted.
     pub async fn delete(&mut self, objects: Vec<ObjectRef>) -> anyhow::Result<Deleted> {
         let started = Instant::now();
-        let of_files: Vec<Diagnostic> = objects
-            .iter()
-            .filter_map(|object| Some((object, self.desired.file_origin(object)?)))
-            .map(|(object, origin)| {
-                let message = format!("{object} comes from the file {origin}");
-                Diagnostic::at(Severity::Error, origin, 0, message)
-                    .with_label("files win over the API")
-                    .with_help("remove it from the file")
-            })
-            .collect();
-        if !of_files.is_empty() {
-            return Ok(Deleted { diagnostics: of_files, ..Deleted::default() });
+        let diagnostics = self.desired.check_deletion(&objects);
+        if !diagnostics.is_empty() {
+            return Ok(Deleted { diagnostics, ..Deleted::default() });
         }
         let mut outcomes = Vec::new();
         let mut changed = BTreeSet::new();

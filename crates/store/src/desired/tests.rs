@@ -107,7 +107,8 @@ fn files_win() {
         ]
     );
     assert!(f.desired.database().stored(&reference("b")).unwrap().is_none());
-    let error = f.desired.delete(&reference("a")).unwrap_err();
+    let refused = f.desired.check_deletion(&[reference("a"), reference("b")]);
+    let [error] = &*refused else { panic!("{refused:?}") };
     assert!(error.to_string().contains("f.yaml:1"), "{error}");
     assert!(f.desired.file_origin(&reference("a")).is_some());
 }
@@ -125,6 +126,7 @@ fn a_file_takes_over_and_gives_back() {
     assert!(change.diagnostics.is_empty());
     // Deleting what a file hides leaves the file's in force.
     f.file("f.yaml", &namespace("a", "file"));
+    assert!(f.desired.check_deletion(&[reference("a")]).is_empty());
     assert!(names(&f.desired.delete(&reference("a")).unwrap()).is_empty());
     assert_eq!(names(&f.file("f.yaml", "")), ["-a"]);
 }
