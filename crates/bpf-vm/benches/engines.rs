@@ -4,12 +4,20 @@
 //! the same packet, in turns; the minima of many rounds count, since the machine has other things
 //! to do. The kernel is asked by `BPF_PROG_TEST_RUN`; without root its column stays empty.
 
+#[path = "../tests/kernel/bpf.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod bpf;
 #[path = "engines/kernel.rs"]
 mod kernel;
+#[path = "engines/overhead.rs"]
+mod overhead;
 #[path = "engines/programs.rs"]
 mod programs;
+#[path = "engines/tables.rs"]
+mod tables;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -70,17 +78,81 @@ fn times_for(call: impl FnMut() -> u64) -> u32 {
     (MEASURE / time(3, call)).clamp(1.0, 20_000.0) as u32
 }
 
+#[derive(Default)]
 struct Figures {
     name: &'static str,
     instructions: usize,
-    interpreter: f64,
-    checked: f64,
-    verified: f64,
-    rbpf_interpreter: f64,
-    rbpf: f64,
-    kernel: Option<f64>,
-    compile: f64,
-    compile_rbpf: f64,
+    interpreter: Best,
+    checked: Best,
+    verified: Best,
+    rbpf_interpreter: Best,
+    rbpf: Best,
+    kernel: Best,
+    compile: Best,
+    compile_rbpf: Best,
+}
+
+/// The least of what was measured, if anything was.
+#[derive(Clone, Copy, Default)]
+struct Best(Option<f64>);
+
+impl Best {
+    fn keep(&mut self, time: f64) {
+        self.0 = Some(self.0.map_or(time, |best| best.min(time)));
+    }
+
+    fn over(self, other: Self) -> Option<f64> {
+        Some(self.0? / other.0?)
+    }
+}
+
+impl fmt::Display for Best {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(time) => f.pad(&format!("{time:.1}")),
+            None => f.pad("-"),
+        }
+    }
+}
+
+/// One program in each of our engines, and in the kernel.
+struct Subject<'a> {
+    name: &'static str,
+    interpreted: &'a Program,
+    checked: &'a Program,
+    verified: &'a Program,
+    kernel: Option<&'a kernel::Program>,
+}
+
+impl Subject<'_> {
+    /// Measures everybody in turns, `others` with them.
+    fn measure(
+        &self,
+        figures: &mut Figures,
+        frame: &[u8],
+        mut others: impl FnMut(&mut Figures, u64, [u32; 2]),
+    ) {
+        let name = self.name;
+        let mut packet = Packet::new(frame);
+        let mut input = packet.input();
+        let expected = self.interpreted.run(&mut input).expect(name);
+        assert_eq!(self.checked.run(&mut input), Ok(expected), "{name}");
+        assert_eq!(self.verified.run(&mut input), Ok(expected), "{name}");
+        let run = |program: &Program, input: &mut Input<'_>| program.run(input).expect(name);
+        let times = times_for(|| run(self.verified, &mut input));
+        let slow_times = times_for(|| run(self.interpreted, &mut input));
+        for _ in 0..ROUNDS {
+            figures.interpreter.keep(time(slow_times, || run(self.interpreted, &mut input)));
+            figures.checked.keep(time(times, || run(self.checked, &mut input)));
+            figures.verified.keep(time(times, || run(self.verified, &mut input)));
+            if let Some(program) = self.kernel {
+                let (action, time) = program.run(frame, times).expect("a test run");
+                assert_eq!(action, expected as u32, "{name}");
+                figures.kernel.keep(time);
+            }
+            others(figures, expected, [times, slow_times]);
+        }
+    }
 }
 
 fn measure(case: &Case, frame: &[u8]) -> Figures {
@@ -92,69 +164,39 @@ fn measure(case: &Case, frame: &[u8]) -> Figures {
     // SAFETY: the kernel's verifier takes these programs, with such packets; where it isn't asked
     // below, it was by whoever wrote them.
     let verified = unsafe { load().compile_unchecked(CompileOptions::default()) }.expect("memory");
-    let mut packet = Packet::new(frame);
-    let context = packet.context;
+    let packet = Packet::new(frame);
+    let mut mbuff = packet.context;
     let mut rbpf = rbpf::EbpfVmRaw::new(Some(&code)).expect(case.name);
     let start = packet.bytes.as_ptr().addr() as u64;
     rbpf.register_allowed_memory(start..start + frame.len() as u64);
     rbpf.jit_compile().expect(case.name);
-    let kernel = match kernel::Program::load(&code) {
-        Ok(program) => Some(program),
-        Err(error) => {
-            eprintln!("{}: not in the kernel: {error}", case.name);
-            None
-        }
-    };
-
-    let mut input = packet.input();
-    let expected = interpreted.run(&mut input).expect(case.name);
-    assert_eq!(checked.run(&mut input), Ok(expected), "{}", case.name);
-    assert_eq!(verified.run(&mut input), Ok(expected), "{}", case.name);
-    let times = times_for(|| verified.run(&mut input).expect(case.name));
-    let slow_times = times_for(|| interpreted.run(&mut input).expect(case.name));
-    let mut figures = Figures {
-        name: case.name,
-        instructions: code.len() / 8,
-        interpreter: f64::MAX,
-        checked: f64::MAX,
-        verified: f64::MAX,
-        rbpf_interpreter: f64::MAX,
-        rbpf: f64::MAX,
-        kernel: None,
-        compile: f64::MAX,
-        compile_rbpf: f64::MAX,
-    };
-    let mut mbuff = context;
-    // SAFETY: as above: rbpf checks nothing in compiled code.
-    let result = unsafe { rbpf.execute_program_jit(&mut mbuff) }.expect(case.name);
-    if result != expected {
-        eprintln!("{}: rbpf's compiler gives {result:#x}, not {expected:#x}", case.name);
+    let kernel = kernel::Program::load(&code);
+    if let Err(error) = &kernel {
+        eprintln!("{}: not in the kernel: {error}", case.name);
     }
-    let rbpf_interprets = rbpf.execute_program(&mut context.clone()).is_ok();
-    for _ in 0..ROUNDS {
-        let run = |program: &Program, input: &mut Input<'_>| program.run(input).expect(case.name);
-        let keep = |best: &mut f64, time: f64| *best = best.min(time);
-        keep(&mut figures.interpreter, time(slow_times, || run(&interpreted, &mut input)));
-        keep(&mut figures.checked, time(times, || run(&checked, &mut input)));
-        keep(&mut figures.verified, time(times, || run(&verified, &mut input)));
+    let mut figures =
+        Figures { name: case.name, instructions: code.len() / 8, ..Figures::default() };
+    let subject = Subject {
+        name: case.name,
+        interpreted: &interpreted,
+        checked: &checked,
+        verified: &verified,
+        kernel: kernel.as_ref().ok(),
+    };
+    let rbpf_interprets = rbpf.execute_program(&mut packet.context.clone()).is_ok();
+    let pointer: *mut [u8] = &mut mbuff;
+    subject.measure(&mut figures, frame, |figures, expected, [times, slow_times]| {
         if rbpf_interprets {
-            let mut mbuff = context;
-            let pointer: *mut [u8] = &mut mbuff;
             let call = || {
                 // SAFETY: nobody else uses it; rbpf wants a borrow as long as itself.
                 rbpf.execute_program(unsafe { &mut *pointer }).expect(case.name)
             };
-            keep(&mut figures.rbpf_interpreter, time(slow_times, call));
+            figures.rbpf_interpreter.keep(time(slow_times, call));
         }
-        let pointer: *mut [u8] = &mut mbuff;
-        // SAFETY: as above.
+        // SAFETY: as above: rbpf checks nothing in compiled code.
         let call = || unsafe { rbpf.execute_program_jit(&mut *pointer) }.expect(case.name);
-        keep(&mut figures.rbpf, time(times, call));
-        if let Some(program) = &kernel {
-            let (action, time) = program.run(frame, times).expect("a test run");
-            assert_eq!(action, expected as u32, "{}", case.name);
-            keep(figures.kernel.get_or_insert(f64::MAX), time);
-        }
+        assert_eq!(call(), expected, "{}: rbpf", case.name);
+        figures.rbpf.keep(time(times, call));
         // What is compiled is thrown away outside of the measurement. Of several in a row, the
         // first finds nothing in the caches.
         for _ in 0..8 {
@@ -162,14 +204,32 @@ fn measure(case: &Case, frame: &[u8]) -> Figures {
             let start = Instant::now();
             // SAFETY: it isn't run.
             let compiled = unsafe { loaded.compile_unchecked(CompileOptions::default()) };
-            keep(&mut figures.compile, start.elapsed().as_secs_f64() * 1e6);
+            figures.compile.keep(start.elapsed().as_secs_f64() * 1e6);
             drop(black_box(compiled));
             let mut other = rbpf::EbpfVmRaw::new(Some(&code)).expect(case.name);
             let start = Instant::now();
             other.jit_compile().expect(case.name);
-            keep(&mut figures.compile_rbpf, start.elapsed().as_secs_f64() * 1e6);
+            figures.compile_rbpf.keep(start.elapsed().as_secs_f64() * 1e6);
         }
+    });
+    figures
+}
+
+fn measure_with_tables(case: &tables::Case, frame: &[u8]) -> Figures {
+    let ours = tables::Ours::load(case);
+    let theirs = tables::Theirs::load(case);
+    if let Err(error) = &theirs {
+        eprintln!("{}: not in the kernel: {error}", case.name);
     }
+    let mut figures = Figures { name: case.name, instructions: ours.slots, ..Figures::default() };
+    let subject = Subject {
+        name: case.name,
+        interpreted: &ours.interpreted,
+        checked: &ours.checked,
+        verified: &ours.verified,
+        kernel: theirs.as_ref().ok().map(|theirs| &theirs.program),
+    };
+    subject.measure(&mut figures, frame, |_, _, _| {});
     figures
 }
 
@@ -188,10 +248,9 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
     if count == 0 { f64::NAN } else { (sum / f64::from(count)).exp() }
 }
 
-fn main() {
-    println!("nanoseconds per run, minima of {ROUNDS} rounds; microseconds per compilation");
+fn header() {
     println!(
-        "{:<10} {:>5} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>9} {:>9}",
+        "{:<12} {:>5} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>9} {:>9}",
         "program",
         "slots",
         "interp.",
@@ -205,33 +264,44 @@ fn main() {
         "compile",
         "rbpf's"
     );
+}
+
+fn row(figures: &Figures) {
+    let ratio = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
+    println!(
+        "{:<12} {:>5} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>9} {:>9}",
+        figures.name,
+        figures.instructions,
+        figures.interpreter,
+        figures.checked,
+        figures.verified,
+        figures.rbpf_interpreter,
+        figures.rbpf,
+        figures.kernel,
+        ratio(figures.verified.over(figures.kernel)),
+        ratio(figures.verified.over(figures.rbpf)),
+        figures.compile,
+        figures.compile_rbpf,
+    );
+}
+
+fn main() -> std::io::Result<()> {
+    println!("nanoseconds per run, minima of {ROUNDS} rounds; microseconds per compilation");
+    header();
     let frame = frame();
     let only = std::env::var("ONLY").ok();
+    let is_wanted =
+        |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|wanted| wanted == name));
     let mut all = Vec::new();
-    for case in programs::cases() {
-        if only.as_ref().is_some_and(|only| !only.split(',').any(|name| name == case.name)) {
-            continue;
-        }
-        let figures = measure(&case, &frame);
-        let kernel = figures.kernel.map_or("skipped".to_owned(), |time| format!("{time:.1}"));
-        let ratio =
-            figures.kernel.map_or(String::new(), |time| format!("{:.2}", figures.verified / time));
-        println!(
-            "{:<10} {:>5} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {kernel:>9} {ratio:>8} {:>8.2} {:>9.1} {:>9.1}",
-            figures.name,
-            figures.instructions,
-            figures.interpreter,
-            figures.checked,
-            figures.verified,
-            if figures.rbpf_interpreter == f64::MAX { f64::NAN } else { figures.rbpf_interpreter },
-            figures.rbpf,
-            figures.verified / figures.rbpf,
-            figures.compile,
-            figures.compile_rbpf,
-        );
-        all.push(figures);
+    for case in programs::cases().iter().filter(|case| is_wanted(case.name)) {
+        all.push(measure(case, &frame));
+        row(&all[all.len() - 1]);
     }
-    let kernel = |of: fn(&Figures) -> f64| mean(all.iter().filter_map(|f| Some(of(f) / f.kernel?)));
+    for case in tables::cases().iter().filter(|case| is_wanted(case.name)) {
+        all.push(measure_with_tables(case, &frame));
+        row(&all[all.len() - 1]);
+    }
+    let kernel = |of: fn(&Figures) -> Best| mean(all.iter().filter_map(|f| of(f).over(f.kernel)));
     println!(
         "geometric means over the kernel: verified {:.2}, checked {:.2}, rbpf {:.2}, interpreter {:.1}",
         kernel(|f| f.verified),
@@ -241,16 +311,30 @@ fn main() {
     );
     println!(
         "over rbpf's compiler: verified {:.2}, checked {:.2}",
-        mean(all.iter().map(|f| f.verified / f.rbpf)),
-        mean(all.iter().map(|f| f.checked / f.rbpf)),
+        mean(all.iter().filter_map(|f| f.verified.over(f.rbpf))),
+        mean(all.iter().filter_map(|f| f.checked.over(f.rbpf))),
     );
-    let per_hundred = |of: fn(&Figures) -> f64| {
+    let per_hundred = |of: fn(&Figures) -> Best| {
         let long = all.iter().filter(|f| f.instructions >= 40);
-        long.map(|f| of(f) * 100.0 / f.instructions as f64).fold(0.0, f64::max)
+        long.filter_map(|f| Some(of(f).0? * 100.0 / f.instructions as f64)).fold(0.0, f64::max)
     };
     println!(
         "compilation of 100 instructions (programs of at least 40, the worst): {:.1} us, rbpf {:.1} us",
         per_hundred(|f| f.compile),
         per_hundred(|f| f.compile_rbpf),
     );
+    if let Some(sum) = all.iter().find(|f| f.name == "sum") {
+        // It accesses no memory: what is checked in it is the fuel alone.
+        println!(
+            "fuel, by `sum`: {} ns with, {} ns where the verifier has bounded the program",
+            sum.checked, sum.verified
+        );
+    }
+    overhead::print();
+    // For whoever goes on with other programs: `cargo xtask bench vm`.
+    if let Some(file) = std::env::var_os("SKEP_BENCH_RATIOS") {
+        let lines = all.iter().filter_map(|f| Some(format!("{}\n", f.verified.over(f.kernel)?)));
+        std::fs::write(file, lines.collect::<String>())?;
+    }
+    Ok(())
 }

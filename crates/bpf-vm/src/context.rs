@@ -175,6 +175,11 @@ impl Image {
         self.slab.store(at.into(), bytes);
     }
 
+    /// All zeroes again.
+    pub fn clear(&self) {
+        self.slab.clear(0, self.size as usize);
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.size as usize];
         self.slab.load(0, &mut bytes);

@@ -9,11 +9,14 @@
 //! values that the program has put there. [`Mode::Verified`] leaves all of that out, since a
 //! verifier has proved it for exactly these instructions.
 
+mod bound;
 mod dead;
+mod direct;
 mod flow;
 mod ir;
 mod mapping;
 pub(crate) mod native;
+mod select;
 mod values;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod x86;
@@ -23,6 +26,8 @@ use std::io;
 use crate::fault::Stop;
 use crate::program::Program;
 use crate::run::{Run, with_stack};
+pub(crate) use bound::Array;
+use bound::Bound;
 use flow::{Flow, Liveness};
 use mapping::Mapping;
 
@@ -92,11 +97,13 @@ fn compile_with(
     plain: bool,
 ) -> Result<Code, CompileError> {
     let mut code = ir::lower(program);
+    select::form(program, &mut code);
     let flow = Flow::new(program, &code);
-    values::improve(&mut code, &flow, mode);
+    let mut bound = Bound::new(program);
+    values::improve(&mut code, &flow, mode, &mut bound);
     let mut liveness = Liveness::new(&flow, &code, mode);
     dead::remove(&mut code, &flow, &mut liveness, mode);
-    let emitted = emit(&code, &flow, &liveness, mode, options, plain)?;
+    let emitted = emit(&code, &flow, &liveness, &bound, mode, options, plain)?;
     let Emitted { bytes, enter, enter_function, functions, uses_frame, uses_run } = emitted;
     let mapping = Mapping::new(&bytes)?;
     Ok(Code { mapping, enter, enter_function, functions, uses_frame, uses_run })
@@ -107,12 +114,13 @@ fn emit(
     code: &[ir::Inst],
     flow: &Flow,
     liveness: &Liveness,
+    bound: &Bound<'_>,
     mode: Mode,
     options: CompileOptions,
     plain: bool,
 ) -> Result<Emitted, CompileError> {
     let features = if plain { x86::Features::NONE } else { *x86::FEATURES };
-    Ok(x86::emit(features, code, flow, liveness, mode, options))
+    Ok(x86::emit(features, code, flow, liveness, bound, mode, options))
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
@@ -120,6 +128,7 @@ fn emit(
     _: &[ir::Inst],
     _: &Flow,
     _: &Liveness,
+    _: &Bound<'_>,
     _: Mode,
     _: CompileOptions,
     _: bool,

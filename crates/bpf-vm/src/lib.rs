@@ -103,7 +103,7 @@ pub use platform::{Helper, Platform};
 pub use program::{Input, Program, code_address};
 pub use run::{Call, FRAME, FRAMES, TAIL_CALLS};
 pub use runtime::{
-    Builder, Engine, Instance, Loader, Outcome, ProgramHandle, Runtime, RuntimeError,
+    Builder, Engine, Instance, Loader, Outcome, ProgramHandle, Runs, Runtime, RuntimeError,
 };
 pub use state::Redirect;
 pub use world::{Environment, Interface, MAIN_TABLE, Neighbour, Process, Route, RouteKind, World};

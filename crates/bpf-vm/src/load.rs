@@ -32,6 +32,7 @@ pub fn load(program: &[Placed], platform: &dyn Platform) -> Result<Program, Load
             indices: program.iter().enumerate().map(index).collect(),
             slot: 0,
             helpers: Vec::new(),
+            helper_ids: Vec::new(),
             kernel_functions: HashMap::new(),
             by_id: HashMap::new(),
             functions: HashMap::new(),
@@ -49,6 +50,7 @@ struct Loader<'a> {
     /// Of the current instruction.
     slot: usize,
     helpers: Vec<Helper>,
+    helper_ids: Vec<Option<i32>>,
     kernel_functions: HashMap<(i32, i16), u32>,
     by_id: HashMap<i32, u32>,
     functions: HashMap<u32, u32>,
@@ -77,8 +79,19 @@ impl Loader<'_> {
         fuse(&mut ops);
         let functions = std::mem::take(&mut self.functions);
         let helpers = std::mem::take(&mut self.helpers);
+        let helper_ids = std::mem::take(&mut self.helper_ids);
         let source = program.into();
-        Ok(Program { source, ops, slots, helpers, numbered, functions, code: None })
+        Ok(Program {
+            source,
+            ops,
+            slots,
+            helpers,
+            helper_ids,
+            shared: None,
+            numbered,
+            functions,
+            code: None,
+        })
     }
 
     fn target(&self, distance: i32) -> Result<u32, LoadError> {
@@ -99,13 +112,14 @@ impl Loader<'_> {
         if let Some(&index) = self.by_id.get(&id) {
             return Some(index);
         }
-        let index = self.platform.helper(id).map(|helper| self.add_helper(helper))?;
+        let index = self.platform.helper(id).map(|helper| self.add_helper(helper, Some(id)))?;
         self.by_id.insert(id, index);
         Some(index)
     }
 
-    fn add_helper(&mut self, helper: Helper) -> u32 {
+    fn add_helper(&mut self, helper: Helper, id: Option<i32>) -> u32 {
         self.helpers.push(helper);
+        self.helper_ids.push(id);
         self.helpers.len() as u32 - 1
     }
 }
@@ -341,7 +355,7 @@ impl Visitor for Loader<'_> {
                 }
                 let function = self.platform.kernel_function(btf_id, module);
                 let unknown = LoadError::UnknownKernelFunction { slot, btf_id, module };
-                let index = self.add_helper(function.ok_or(unknown)?);
+                let index = self.add_helper(function.ok_or(unknown)?, None);
                 self.kernel_functions.insert((btf_id, module), index);
                 Ok(Op::CallHelper { index })
             }

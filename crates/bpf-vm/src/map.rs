@@ -234,6 +234,53 @@ impl Map {
         }
     }
 
+    /// Where the elements lie, if programs look them up by index and do with them what they like.
+    pub(crate) fn array(&self) -> Option<crate::jit::Array> {
+        let Content::Array(values) = &self.content else { return None };
+        if self.holds_references() {
+            return None;
+        }
+        let cpu_stride = u64::from(values.elements) * u64::from(values.stride);
+        Some(crate::jit::Array {
+            start: values.slab.address(),
+            elements: values.elements,
+            stride: i32::try_from(values.stride).ok()?.cast_unsigned(),
+            cpus: values.cpus,
+            cpu_stride: match values.cpus {
+                1 => 0,
+                _ => i32::try_from(cpu_stride).ok()?.cast_unsigned(),
+            },
+        })
+    }
+
+    /// Whether its only value can't be changed any more, by nobody.
+    pub(crate) fn is_constant(&self) -> bool {
+        self.frozen.load(Acquire)
+            && self.definition.flags & flag::RDONLY_PROG != 0
+            && self.value_address(0).is_some()
+    }
+
+    /// So many bytes at an address in its only value, as a number.
+    pub(crate) fn constant_at(&self, address: u64, length: u64) -> Option<u64> {
+        let offset = address.checked_sub(self.value_address(0)?)?;
+        let Content::Array(values) = &self.content else { return None };
+        if offset.checked_add(length)? > values.size.into() {
+            return None;
+        }
+        let mut bytes = [0; 8];
+        values.slab.load(offset, bytes.get_mut(..length as usize)?);
+        Some(u64::from_ne_bytes(bytes))
+    }
+
+    /// The address of the value under a key, in a hash that all CPUs share.
+    #[inline]
+    pub(crate) fn find_in_hash(&self, key: &[u8]) -> Option<u64> {
+        let Content::Hash(hash, values) = &self.content else { return None };
+        let index = hash.find(key)?;
+        hash.touch(index);
+        Some(values.address(index, 0))
+    }
+
     /// The address of a byte of an array's only value.
     pub(crate) fn value_address(&self, offset: u64) -> Option<u64> {
         match &self.content {

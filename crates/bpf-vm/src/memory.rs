@@ -6,6 +6,7 @@
 //! programs as numbers, hence provenance is exposed when memory is lent.
 
 use std::marker::PhantomData;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -32,6 +33,14 @@ pub struct Memory<'m> {
     /// What of `regions` is the packet.
     packet_region: Option<Region>,
     lent: PhantomData<&'m mut [u8]>,
+}
+
+/// What a list of memory is made of, so that the next can be made of the same.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub regions: Vec<Region>,
+    /// The values of maps, which whoever keeps this keeps, too.
+    pub areas: Arc<[Area]>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,6 +126,19 @@ impl<'m> Memory<'m> {
         if !self.known_areas.contains(&area) && !self.areas.contains(&area) {
             self.areas.push(area);
         }
+    }
+
+    /// Memory that isn't borrowed: as for [`Self::add`].
+    pub(crate) fn of(kept: &mut Kept) -> Self {
+        let known_areas = mem::take(&mut kept.areas);
+        Self { regions: mem::take(&mut kept.regions), known_areas, ..Self::default() }
+    }
+
+    /// Ends what [`Self::of`] began: nothing is lent any more.
+    pub(crate) fn give_back(self, kept: &mut Kept) {
+        kept.areas = self.known_areas;
+        kept.regions = self.regions;
+        kept.regions.clear();
     }
 
     /// Lends the values of maps, which whoever calls this keeps until the run is over.

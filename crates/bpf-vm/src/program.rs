@@ -3,11 +3,13 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use bpf_isa::Placed;
 use bpf_verifier::Verified;
 
 use crate::fault::{Fault, LoadError, Stop};
+use crate::helper::Shared;
 use crate::jit::{self, Code, CompileError, CompileOptions, Mode};
 use crate::memory::Memory;
 use crate::op::Op;
@@ -24,6 +26,10 @@ pub struct Program {
     /// For each of `ops`, the slot where its instruction begins.
     pub(crate) slots: Vec<u32>,
     pub(crate) helpers: Vec<Helper>,
+    /// The numbers of those that were bound by number: index to number.
+    pub(crate) helper_ids: Vec<Option<i32>>,
+    /// The runtime, if its helpers are what the program was bound to.
+    pub(crate) shared: Option<Arc<Shared>>,
     /// Helpers that may be called by the number in a register: number to index.
     pub(crate) numbered: HashMap<i32, u32>,
     /// What may be called by address: slot to index in `ops`.

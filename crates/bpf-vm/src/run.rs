@@ -11,6 +11,7 @@ use crate::fault::{Fault, Reason, Stop};
 use crate::jit::native::Native;
 use crate::memory::{self, AccessError, Memory, ORDER, Region, load, store};
 use crate::program::{Input, Program, slot_of_code};
+use crate::state::State;
 
 /// Bytes of stack per function, as in the kernel.
 pub const FRAME: usize = 512;
@@ -58,6 +59,7 @@ pub(crate) fn run_from(
         lowest: u64::MAX,
         loops: LOOPS,
         tail_calls: 0,
+        cpu: cpu(input.state.as_deref()),
         depth: 0,
         native: Native::default(),
         stop: None,
@@ -75,6 +77,12 @@ pub(crate) fn run_from(
         Err(Stop::Failed(reason)) => Err(Fault { slot: 0, reason }),
         Err(Stop::TailCall(_)) => unreachable!("engines make tail calls themselves"),
     }
+}
+
+/// The CPU that a run of a runtime's program is on.
+fn cpu(state: Option<&dyn Any>) -> u32 {
+    let state = state.and_then(|state| state.downcast_ref::<State>());
+    state.map_or(0, |state| state.environment.cpu)
 }
 
 /// For programs that need no run: a stack of which the first frame is clear.
@@ -100,6 +108,8 @@ pub(crate) struct Run<'m> {
     pub lowest: u64,
     pub loops: u32,
     tail_calls: u32,
+    /// The number of the CPU, for programs of a runtime.
+    pub cpu: u32,
     pub native: Native,
     /// Why machine code was left before its end.
     pub stop: Option<Stop>,

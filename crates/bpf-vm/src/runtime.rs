@@ -13,7 +13,7 @@ use crate::helper::{Shared, Timers};
 use crate::map::{Content, Map, MapDefinition, MapTable};
 use crate::program::Input;
 use crate::state::{Kind, State};
-use crate::world::{Environment, World};
+use crate::world::World;
 
 mod error;
 mod instance;
@@ -21,11 +21,13 @@ mod load;
 mod outcome;
 mod proof;
 mod run;
+mod runs;
 
 pub use error::RuntimeError;
 pub use instance::{Instance, ProgramHandle};
 pub use load::Loader;
 pub use outcome::Outcome;
+pub use runs::Runs;
 
 /// How programs are carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,7 +178,7 @@ impl Runtime {
             program: Arc::new(program),
             unchecked: None,
             kind: None,
-            environment: Environment::default(),
+            environment: Arc::default(),
         })
     }
 
@@ -232,7 +234,7 @@ impl Runtime {
         };
         let Some(map) = self.inner.shared.maps.resolve(due.map) else { return Ok(()) };
         let Some((key, copy)) = self.key_of(map, due.value) else { return Ok(()) };
-        let mut state = State::new(Environment::default(), Kind::Other, image);
+        let mut state = State::new(Arc::default(), Kind::Other, image);
         state.program = Some(due.program.clone());
         let mut input = Input { fuel: self.inner.fuel, ..Input::default() };
         input.memory.add_areas(self.areas());
@@ -254,6 +256,14 @@ impl Runtime {
         copy.store(0, &key);
         let (start, length) = (copy.address(), key.len() as u64);
         Some((crate::memory::Region { start, length, writable: false }, copy))
+    }
+
+    /// Replaces areas if maps have been added.
+    pub(crate) fn renew_areas(&self, known: &mut Arc<[crate::memory::Area]>) {
+        let areas = self.inner.shared.areas.read().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&areas, known) {
+            *known = areas.clone();
+        }
     }
 
     pub(crate) fn areas(&self) -> Arc<[crate::memory::Area]> {

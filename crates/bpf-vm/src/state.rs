@@ -81,7 +81,7 @@ pub(crate) struct Dynptr {
 
 #[derive(Debug)]
 pub(crate) struct State {
-    pub environment: Environment,
+    pub environment: Arc<Environment>,
     pub kind: Kind,
     pub image: Image,
     pub packet: Option<Bounds>,
@@ -118,8 +118,12 @@ pub(crate) struct State {
     pub program: Option<Arc<Program>>,
 }
 
+fn first_network_header(kind: Kind) -> u32 {
+    if kind == (Kind::Skb { ethernet: false }) { 0 } else { ETHERNET }
+}
+
 impl State {
-    pub fn new(environment: Environment, kind: Kind, image: Image) -> Self {
+    pub fn new(environment: Arc<Environment>, kind: Kind, image: Image) -> Self {
         Self {
             environment,
             kind,
@@ -127,7 +131,7 @@ impl State {
             packet: None,
             encapsulated: false,
             transport: 0,
-            network: if kind == (Kind::Skb { ethernet: false }) { 0 } else { ETHERNET },
+            network: first_network_header(kind),
             bits: Vec::new(),
             redirect: None,
             clones: Vec::new(),
@@ -149,6 +153,28 @@ impl State {
             bound: None,
             program: None,
         }
+    }
+
+    /// Forgets what a run has left, for the next one of the same kind. What it has taken of others
+    /// was given back when it ended.
+    pub fn reset(&mut self) {
+        self.encapsulated = false;
+        self.transport = 0;
+        self.network = first_network_header(self.kind);
+        self.redirect = None;
+        self.clones.clear();
+        self.trace.clear();
+        self.dynptrs.clear();
+        self.kept.clear();
+        self.sockets.clear();
+        self.bits.clear();
+        self.assigned = None;
+        self.tunnel = None;
+        self.tunnel_options.clear();
+        self.options.clear();
+        self.return_value = 0;
+        self.callback_flags = 0;
+        self.bound = None;
     }
 
     pub fn is_skb(&self) -> bool {

@@ -3,6 +3,7 @@
 use super::{Image, Socket, sk_buff as s, xdp_md as x};
 use crate::errno::Errno;
 use crate::helper::TunnelKey;
+use crate::packet::Bounds;
 
 /// What `struct xdp_md` says besides the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +23,15 @@ impl Default for Xdp {
 impl Xdp {
     pub(crate) fn image(&self) -> Result<Image, Errno> {
         let image = Image::new(x::SIZE)?;
+        self.fill(&image);
+        Ok(image)
+    }
+
+    /// Writes the fields into an image that holds zeroes.
+    pub(crate) fn fill(&self, image: &Image) {
         image.set_word(x::INGRESS_IFINDEX, self.ingress_ifindex);
         image.set_word(x::RX_QUEUE_INDEX, self.rx_queue_index);
         image.set_word(x::EGRESS_IFINDEX, self.egress_ifindex);
-        Ok(image)
     }
 }
 
@@ -94,12 +100,21 @@ impl Default for Skb {
 }
 
 impl Skb {
-    pub(crate) fn image(&self, packet: &[u8]) -> Result<Image, Errno> {
+    pub(crate) fn image(&self, packet: &Bounds) -> Result<Image, Errno> {
         let image = Image::new(s::SIZE)?;
+        self.fill(&image, packet);
+        Ok(image)
+    }
+
+    /// Writes the fields into an image that holds zeroes.
+    pub(crate) fn fill(&self, image: &Image, packet: &Bounds) {
+        let mut head = [0; 14];
+        let length = packet.len().min(head.len() as u32) as usize;
+        packet.read(packet.data, &mut head[..length]);
         image.set_word(s::PKT_TYPE, self.pkt_type);
         image.set_word(s::MARK, self.mark);
         image.set_word(s::QUEUE_MAPPING, self.queue_mapping);
-        let protocol = self.protocol.unwrap_or_else(|| self.protocol_of(packet));
+        let protocol = self.protocol.unwrap_or_else(|| self.protocol_of(&head[..length]));
         image.set_word(s::PROTOCOL, u32::from(protocol.to_be()));
         if let Some(vlan) = self.vlan {
             image.set_word(s::VLAN_PRESENT, 1);
@@ -121,15 +136,12 @@ impl Skb {
         image.set_word(s::GSO_SEGS, self.gso_segs);
         image.set_word(s::GSO_SIZE, self.gso_size);
         if let Some(socket) = &self.socket {
-            socket.fill(
-                &image,
-                [s::FAMILY, s::REMOTE_IP4, s::LOCAL_IP4, s::REMOTE_IP6, s::LOCAL_IP6],
-            );
+            socket
+                .fill(image, [s::FAMILY, s::REMOTE_IP4, s::LOCAL_IP4, s::REMOTE_IP6, s::LOCAL_IP6]);
             let (local, remote) = (socket.local.port, socket.remote.port);
             image.set_word(s::REMOTE_PORT, u32::from(remote).to_be());
             image.set_word(s::LOCAL_PORT, local.into());
         }
-        Ok(image)
     }
 
     fn protocol_of(&self, packet: &[u8]) -> u16 {

@@ -36,7 +36,10 @@ fn narrowed(inst: Inst, live: Live, mode: Mode) -> Inst {
         | Inst::Negate { .. }
         | Inst::Extend { .. }
         | Inst::Swap { .. }
-        | Inst::Rotate { .. } => true,
+        | Inst::Rotate { .. }
+        | Inst::Select { .. }
+        | Inst::LookUpArray { .. }
+        | Inst::Processor => true,
         // A load that is checked may end the program.
         Inst::Load { access, address, .. } => {
             mode == Mode::Verified || address.is_in_frame(access.size())

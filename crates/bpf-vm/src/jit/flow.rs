@@ -4,7 +4,7 @@
 use bpf_isa::Register;
 
 use super::Mode;
-use super::ir::{Inst, Set};
+use super::ir::{Index, Inst, Set};
 use crate::program::Program;
 
 /// A function of the program: the main one, or one that is called or whose address is taken.
@@ -161,7 +161,10 @@ fn at_exit(local: bool, mode: Mode) -> Live {
 pub(crate) fn before(inst: &Inst, live: Live, mode: Mode) -> Live {
     let written = match (inst, mode) {
         (
-            Inst::CallHelper { .. } | Inst::CallLocal { .. } | Inst::CallRegister { .. },
+            Inst::CallHelper { .. }
+            | Inst::CallDirect { .. }
+            | Inst::CallLocal { .. }
+            | Inst::CallRegister { .. },
             Mode::Verified,
         ) => Set::R0.with(Set::ARGUMENTS),
         (Inst::CallLocal { .. } | Inst::CallRegister { .. }, Mode::Checked) => Set::NONE,
@@ -203,6 +206,7 @@ fn narrow_reads(inst: &Inst, live: Live) -> Set {
             | Extension::WordTo64 => inst.read(),
         },
         Inst::Swap { span: Span::Half | Span::Word, .. } => inst.read(),
+        Inst::LookUpArray { index: Index::Register(_), .. } => inst.read(),
         Inst::Store { size: Size::Byte | Size::Half | Size::Word, address, value } => {
             let addresses = Inst::LoadAcquire { size: Size::Byte, dst: Register::R0, address };
             match value {

@@ -34,6 +34,16 @@ impl Address {
     }
 }
 
+/// Where the index of an element comes from: 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Index {
+    Constant(u32),
+    /// The lower half.
+    Register(Register),
+    /// Needs no check.
+    Memory(Address),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inst {
     Nothing,
@@ -124,8 +134,32 @@ pub(crate) enum Inst {
     MayGoto {
         target: u32,
     },
+    /// `dst` becomes `value` if the comparison holds, and stays what it is if not.
+    Select {
+        condition: Condition,
+        width: Width,
+        left: Register,
+        right: Source,
+        dst: Register,
+        value: Source,
+    },
+    /// `r0` becomes the address of an element of `Bound::arrays[array]`, or zero if there is none
+    /// of that index.
+    LookUpArray {
+        array: u32,
+        index: Index,
+    },
+    /// `r0` becomes the number of the CPU.
+    Processor,
     CallHelper {
         index: u32,
+    },
+    /// `r0` becomes what `Bound::calls[call]` returns, which reads these of `r2` to `r4`. It always
+    /// comes back. As behind every call, `r1` to `r5` are the program's no more, unless it is
+    /// checked.
+    CallDirect {
+        call: u32,
+        arguments: Set,
     },
     CallLocal {
         target: u32,
@@ -188,7 +222,8 @@ impl Inst {
             | Self::Swap { dst, .. }
             | Self::Rotate { dst, .. }
             | Self::Load { dst, .. }
-            | Self::LoadAcquire { dst, .. } => Some(dst),
+            | Self::LoadAcquire { dst, .. }
+            | Self::Select { dst, .. } => Some(dst),
             Self::Atomic { op, src, .. } => match op {
                 AtomicOp::FetchAdd
                 | AtomicOp::FetchOr
@@ -199,7 +234,10 @@ impl Inst {
                 AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => None,
             },
             Self::LoadPacket { .. }
+            | Self::LookUpArray { .. }
+            | Self::Processor
             | Self::CallHelper { .. }
+            | Self::CallDirect { .. }
             | Self::CallLocal { .. }
             | Self::CallRegister { .. } => Some(Register::R0),
             Self::Nothing
@@ -241,8 +279,18 @@ impl Inst {
             Self::LoadPacket { index, .. } => optional(index),
             Self::CallRegister { target } => Set::of(target).with(Set::ARGUMENTS),
             Self::CallHelper { .. } | Self::CallLocal { .. } => Set::ARGUMENTS,
+            Self::CallDirect { arguments, .. } => arguments,
+            Self::Select { left, right, dst, value, .. } => {
+                Set::of(left).with(source(right)).with(Set::of(dst)).with(source(value))
+            }
+            Self::LookUpArray { index, .. } => match index {
+                Index::Constant(_) => Set::NONE,
+                Index::Register(register) => Set::of(register),
+                Index::Memory(at) => address(at),
+            },
             Self::Exit => Set::R0,
             Self::Constant { .. }
+            | Self::Processor
             | Self::Nothing
             | Self::Jump { .. }
             | Self::MayGoto { .. }
@@ -266,7 +314,13 @@ impl Inst {
     }
 
     pub fn is_call(&self) -> bool {
-        matches!(self, Self::CallHelper { .. } | Self::CallLocal { .. } | Self::CallRegister { .. })
+        matches!(
+            self,
+            Self::CallHelper { .. }
+                | Self::CallDirect { .. }
+                | Self::CallLocal { .. }
+                | Self::CallRegister { .. }
+        )
     }
 }
 

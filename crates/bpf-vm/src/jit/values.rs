@@ -8,6 +8,7 @@
 
 mod address;
 mod bytes;
+mod calls;
 mod fold;
 mod pairs;
 
@@ -15,6 +16,7 @@ use bpf_isa::{Access, AluOp, Register, Size, Source, Span, Width};
 
 use self::bytes::Bytes;
 use super::Mode;
+use super::bound::Bound;
 use super::flow::Flow;
 use super::ir::{Inst, Set};
 use crate::semantics;
@@ -54,8 +56,9 @@ struct Value {
     position: u32,
 }
 
-struct Values<'a> {
+struct Values<'a, 'b> {
     code: &'a mut [Inst],
+    bound: &'a mut Bound<'b>,
     mode: Mode,
     table: Vec<Value>,
     registers: [Number; 11],
@@ -63,20 +66,24 @@ struct Values<'a> {
     copied: [Option<Register>; 11],
     /// Changes whenever memory may.
     memory: u32,
+    /// Words of the frame whose value is known, by their offset.
+    frame: Vec<(i32, Number)>,
     /// From here on, nothing leads elsewhere.
     straight_from: usize,
     position: usize,
 }
 
-pub(super) fn improve(code: &mut [Inst], flow: &Flow, mode: Mode) {
+pub(super) fn improve(code: &mut [Inst], flow: &Flow, mode: Mode, bound: &mut Bound<'_>) {
     let count = code.len();
     let mut values = Values {
         code,
+        bound,
         mode,
         table: Vec::with_capacity(count * 2 + 16),
         registers: [Number(0); 11],
         copied: [None; 11],
         memory: 0,
+        frame: Vec::new(),
         straight_from: 0,
         position: 0,
     };
@@ -95,11 +102,12 @@ pub(super) fn improve(code: &mut [Inst], flow: &Flow, mode: Mode) {
     }
 }
 
-impl Values<'_> {
+impl Values<'_, '_> {
     fn forget_all(&mut self) {
         self.table.clear();
         self.copied = [None; 11];
         self.memory += 1;
+        self.frame.clear();
         self.straight_from = self.position;
         for register in Register::ALL {
             self.set(register, Kind::Unknown, 64);
@@ -183,7 +191,13 @@ impl Values<'_> {
     }
 
     fn step(&mut self) {
-        match self.code[self.position] {
+        let inst = self.code[self.position];
+        if let Inst::CallHelper { index } = inst
+            && self.call_helper(index)
+        {
+            return;
+        }
+        match inst {
             Inst::Nothing => {}
             Inst::Move { width, dst, src } => self.copy(width, dst, src),
             Inst::Constant { dst, value } => self.set_constant(dst, value),
@@ -206,6 +220,9 @@ impl Values<'_> {
             }
             Inst::Swap { span, dst, src, .. } => self.swap(span, dst, src),
             Inst::Load { access, swap, dst, address } => {
+                if let Some(value) = self.constant_in_memory(access, address) {
+                    return self.set_constant(dst, value);
+                }
                 let address = self.folded(address);
                 self.code[self.position] = Inst::Load { access, swap, dst, address };
                 match access {
@@ -223,6 +240,7 @@ impl Values<'_> {
                 let value = self.source(value, width);
                 self.code[self.position] = Inst::Store { size, address, value };
                 self.memory += 1;
+                self.stored(size, address, value);
             }
             Inst::JumpIf { condition, width, left, right, target } => {
                 let right = self.source(right, width);
@@ -238,12 +256,16 @@ impl Values<'_> {
                 }
                 self.straight_from = self.position + 1;
             }
+            Inst::Select { condition, width, left, right, dst, value } => {
+                self.select(condition, width, left, right, dst, value);
+            }
             Inst::MayGoto { .. } => self.straight_from = self.position + 1,
             inst if inst.is_call() => {
                 for register in Set::ARGUMENTS.with(Set::R0).iter() {
                     self.set(register, Kind::Unknown, 64);
                 }
                 self.memory += 1;
+                self.frame.clear();
                 self.straight_from = self.position + 1;
             }
             inst => {
@@ -251,6 +273,7 @@ impl Values<'_> {
                     self.set(register, Kind::Unknown, 64);
                 }
                 self.memory += 1;
+                self.frame.clear();
                 self.straight_from = self.position + 1;
             }
         }

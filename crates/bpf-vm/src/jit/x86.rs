@@ -8,6 +8,7 @@
 
 mod access;
 mod alu;
+mod arrays;
 mod assembler;
 mod call;
 mod divide;
@@ -21,6 +22,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::LazyLock;
 
+use super::bound::Bound;
 use super::flow::{Flow, Liveness};
 use super::ir::Inst;
 use super::{CompileOptions, Emitted, Mode};
@@ -62,11 +64,12 @@ pub(super) fn emit(
     code: &[Inst],
     flow: &Flow,
     liveness: &Liveness,
+    bound: &Bound<'_>,
     mode: Mode,
     options: CompileOptions,
 ) -> Emitted {
     let keys = options.blind_constants.then(Keys::new);
-    let job = Job::new(code, flow, liveness, mode, features);
+    let job = Job::new(code, flow, liveness, bound, mode, features);
     let first = Emitter::new(&job, keys.clone(), &[]).emit();
     let estimates = first.labels;
     let second = Emitter::new(&job, keys, &estimates).emit();

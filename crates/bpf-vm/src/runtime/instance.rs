@@ -53,7 +53,7 @@ impl Instance {
             program: bound.program,
             unchecked: bound.unchecked,
             kind: bound.kind,
-            environment: Environment::default(),
+            environment: Arc::default(),
         }
     }
 
@@ -80,7 +80,7 @@ pub struct ProgramHandle {
     pub(super) program: Arc<Program>,
     pub(super) unchecked: Option<Unchecked>,
     pub(super) kind: Option<ProgramKind>,
-    pub(super) environment: Environment,
+    pub(super) environment: Arc<Environment>,
 }
 
 impl ProgramHandle {
@@ -106,7 +106,7 @@ impl ProgramHandle {
 
     /// The CPU, process and namespace that the next runs belong to.
     pub fn within(mut self, environment: Environment) -> Self {
-        self.environment = environment;
+        self.environment = Arc::new(environment);
         self
     }
 }

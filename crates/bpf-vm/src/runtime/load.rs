@@ -216,7 +216,9 @@ pub(super) fn load(
     instructions: &[Placed],
 ) -> Result<Program, RuntimeError> {
     let binding = Binding { shared: &runtime.inner.shared, maps, functions };
-    Program::load_placed(instructions, &binding).map_err(|source| match source {
+    let loaded = Program::load_placed(instructions, &binding);
+    let loaded = loaded.map(|program| Program { shared: Some(binding.shared.clone()), ..program });
+    loaded.map_err(|source| match source {
         LoadError::UnknownHelper { id, .. } => {
             RuntimeError::Helper { program: name.to_owned(), helper: helper_name(id) }
         }

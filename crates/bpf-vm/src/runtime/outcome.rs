@@ -1,8 +1,10 @@
 //! What a run leaves behind.
 
+use std::mem;
+
 use crate::context::{Endpoint, Skb, SocketAddress};
 use crate::helper::TunnelKey;
-use crate::state::Redirect;
+use crate::state::{Redirect, State};
 
 /// What came of a run. The packet is where it was lent; records are in the maps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +36,43 @@ pub struct Outcome {
     pub return_value: i32,
 }
 
+/// Actions that mean a redirect.
+const XDP_REDIRECT: u32 = 4;
+const TC_REDIRECT: u32 = 7;
+
 impl Outcome {
+    /// Takes what the run has left in its state.
+    pub(super) fn of(state: &mut State, value: u64) -> Self {
+        Self {
+            value,
+            redirect: state.redirect.take(),
+            clones: mem::take(&mut state.clones),
+            trace: mem::take(&mut state.trace),
+            context: state.image.bytes(),
+            skb: None,
+            address: None,
+            tunnel: state.tunnel.take(),
+            tunnel_options: mem::take(&mut state.tunnel_options),
+            options: mem::take(&mut state.options),
+            assigned: state.assigned,
+            bound: state.bound,
+            return_value: state.return_value,
+        }
+    }
+
+    /// A redirect counts only if the action says so.
+    pub(super) fn for_xdp(&mut self) {
+        let value = self.value as u32;
+        self.redirect.take_if(|_| value != XDP_REDIRECT);
+    }
+
+    /// As [`Self::for_xdp`].
+    pub(super) fn for_skb(&mut self) {
+        let value = self.value as u32;
+        let by_socket = |redirect: &Redirect| matches!(redirect, Redirect::Socket { .. });
+        self.redirect.take_if(|redirect| !by_socket(redirect) && value != TC_REDIRECT);
+    }
+
     /// An action, such as `XDP_PASS` or `TC_ACT_OK`.
     pub fn action(&self) -> i32 {
         self.value as i32

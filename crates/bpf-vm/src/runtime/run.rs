@@ -7,14 +7,10 @@ use crate::context::{
     Image, Skb, Socket, SocketAddress, SocketLookup, SocketOperation, Xdp, sk_buff, sock_addr,
     sock_ops,
 };
-use crate::memory::Region;
+use crate::memory::{Kept, Memory, Region};
 use crate::packet::Packet;
 use crate::program::Input;
 use crate::state::{Kind, Lent, State};
-
-/// Actions that mean a redirect.
-const XDP_REDIRECT: u32 = 4;
-const TC_REDIRECT: u32 = 7;
 
 impl ProgramHandle {
     /// Runs an XDP program on a packet, which begins with its Ethernet header.
@@ -25,13 +21,13 @@ impl ProgramHandle {
         state.packet = Some(packet.bounds);
         let mut outcome = self.run(&mut state, None)?;
         packet.bounds = state.packet.unwrap_or(packet.bounds);
-        outcome.redirect = outcome.redirect.filter(|_| outcome.value as u32 == XDP_REDIRECT);
+        outcome.for_xdp();
         Ok(outcome)
     }
 
     /// Runs a program with a `struct __sk_buff`: classifiers, cgroup filters, socket filters.
     pub fn run_skb(&self, packet: &mut Packet, context: &Skb) -> Result<Outcome, RuntimeError> {
-        let image = context.image(&packet.bytes()).map_err(RuntimeError::Memory)?;
+        let image = context.image(&packet.bounds).map_err(RuntimeError::Memory)?;
         let mut state = self.state(Kind::Skb { ethernet: context.ethernet }, image);
         state.received_tunnel = context.tunnel.clone();
         state.received_options.clone_from(&context.tunnel_options);
@@ -40,10 +36,7 @@ impl ProgramHandle {
             self.run(&mut state, context.socket.as_ref().map(|s| (s, sk_buff::SK)))?;
         packet.bounds = state.packet.unwrap_or(packet.bounds);
         outcome.skb = Some(context.after(&state.image));
-        outcome.redirect = outcome.redirect.filter(|redirect| {
-            let by_socket = matches!(redirect, crate::state::Redirect::Socket { .. });
-            by_socket || outcome.value as u32 == TC_REDIRECT
-        });
+        outcome.for_skb();
         Ok(outcome)
     }
 
@@ -88,7 +81,7 @@ impl ProgramHandle {
         self.run(&mut state, None)
     }
 
-    fn state(&self, kind: Kind, image: Image) -> State {
+    pub(super) fn state(&self, kind: Kind, image: Image) -> State {
         let mut state = State::new(self.environment.clone(), kind, image);
         state.program = Some(Arc::clone(&self.program));
         state
@@ -100,16 +93,27 @@ impl ProgramHandle {
         state: &mut State,
         socket: Option<(&Socket, u32)>,
     ) -> Result<Outcome, RuntimeError> {
-        let mut input = Input { fuel: self.runtime.inner.fuel, ..Input::default() };
-        input.memory.add_areas(self.runtime.areas());
+        let mut kept = Kept { regions: Vec::with_capacity(4), areas: self.runtime.areas() };
         if let Some((socket, at)) = socket {
             let image = socket.image().map_err(RuntimeError::Memory)?;
             let (start, length) = (image.address(), image.size().into());
             state.image.set_double(at, start);
-            input.memory.add(Region { start, length, writable: false });
+            kept.regions.push(Region { start, length, writable: false });
             state.sockets.push(Lent { image, socket: socket.clone(), references: 0 });
             state.context_socket = Some(socket.clone());
         }
+        let value = self.carry_out(state, &mut kept)?;
+        Ok(Outcome::of(state, value))
+    }
+
+    /// Runs the program in memory to which its context and packet are added.
+    pub(super) fn carry_out(
+        &self,
+        state: &mut State,
+        kept: &mut Kept,
+    ) -> Result<u64, RuntimeError> {
+        let fuel = self.runtime.inner.fuel;
+        let mut input = Input { fuel, memory: Memory::of(kept), ..Input::default() };
         let (start, length) = (state.image.address(), state.image.size().into());
         input.memory.add(Region { start, length, writable: true });
         state.show_packet();
@@ -118,26 +122,11 @@ impl ProgramHandle {
         }
         input.arguments[0] = start;
         let unchecked = self.unchecked.as_ref().and_then(|unchecked| unchecked.for_run(state.kind));
-        input.state = Some(state);
+        input.state = Some(&mut *state);
         let result = unchecked.unwrap_or(&*self.program).run(&mut input);
-        drop(input);
+        input.memory.give_back(kept);
         state.clean_up();
         let fault = |source| RuntimeError::Fault { program: self.name.clone(), source };
-        let value = result.map_err(fault)?;
-        Ok(Outcome {
-            value,
-            redirect: state.redirect.take(),
-            clones: std::mem::take(&mut state.clones),
-            trace: std::mem::take(&mut state.trace),
-            context: state.image.bytes(),
-            skb: None,
-            address: None,
-            tunnel: state.tunnel.take(),
-            tunnel_options: std::mem::take(&mut state.tunnel_options),
-            options: std::mem::take(&mut state.options),
-            assigned: state.assigned,
-            bound: state.bound,
-            return_value: state.return_value,
-        })
+        result.map_err(fault)
     }
 }

@@ -83,6 +83,16 @@ impl KernelMap {
         Ok(Self { file, key_size: definition.key_size as usize, value_size })
     }
 
+    #[allow(dead_code, reason = "for the bench, which fills maps")]
+    pub fn value_bytes(&self) -> usize {
+        self.value_size
+    }
+
+    #[allow(dead_code, reason = "for the bench, whose programs name maps")]
+    pub fn descriptor(&self) -> i32 {
+        self.file.as_raw_fd()
+    }
+
     fn element(&self, key: Option<&[u8]>, value: u64, flags: u64) -> Element {
         let key = key.filter(|key| !key.is_empty());
         assert!(key.is_none_or(|key| key.len() == self.key_size));

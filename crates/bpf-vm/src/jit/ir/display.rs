@@ -51,6 +51,11 @@ impl fmt::Display for Inst {
             Self::Store { size, address, value } => {
                 write!(f, "{size:?} {address} = {}", operand(value))
             }
+            Self::Select { condition, width, left, right, dst, value } => {
+                let (left, value) = (name(width, left), operand(value));
+                let right = operand(right);
+                write!(f, "{dst} = {value} if {left} {condition:?} {right} else {dst}")
+            }
             other => write!(f, "{other:?}"),
         }
     }

@@ -5,7 +5,7 @@ use bpf_isa::{AluOp, Register, Width};
 use super::super::ir::Address;
 use super::{Kind, Number, Values};
 
-impl Values<'_> {
+impl Values<'_, '_> {
     pub(super) fn folded(&self, address: Address) -> Address {
         if address.index.is_some() {
             return address;

@@ -51,7 +51,7 @@ impl Bytes {
     }
 }
 
-impl Values<'_> {
+impl Values<'_, '_> {
     pub(super) fn loaded(&self, size: Size, address: Address) -> Option<Bytes> {
         if address.index.is_some() {
             return None;

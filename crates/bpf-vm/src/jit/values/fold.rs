@@ -4,7 +4,7 @@ use bpf_isa::{AluOp, Register, Source, Width};
 
 use super::{Inst, Kind, Values, bits_of};
 
-impl Values<'_> {
+impl Values<'_, '_> {
     /// Whether the current instruction has become something simpler.
     pub(super) fn fold(
         &mut self,

@@ -5,7 +5,7 @@ use bpf_isa::{AluOp, Extension, Register, Source, Width};
 use super::super::ir::Inst;
 use super::{Kind, Number, Values, bits_of};
 
-impl Values<'_> {
+impl Values<'_, '_> {
     pub(super) fn pair_of_shifts(
         &mut self,
         op: AluOp,

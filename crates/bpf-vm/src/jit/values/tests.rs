@@ -3,7 +3,8 @@
 use bpf_isa::encode;
 use bpf_isa::text::{Syntax, assemble};
 
-use super::super::{CompileOptions, Mode, compile, dead, flow, ir};
+use super::super::bound::Bound;
+use super::super::{CompileOptions, Mode, compile, dead, flow, ir, select};
 use super::improve;
 use crate::platform::Helper;
 use crate::{Input, Program};
@@ -15,8 +16,9 @@ fn check(source: &str, expected: &[&str]) {
     let load = || Program::load(&bytes, &none).expect(source);
     let program = load();
     let mut code = ir::lower(&program);
+    select::form(&program, &mut code);
     let flow = flow::Flow::new(&program, &code);
-    improve(&mut code, &flow, Mode::Verified);
+    improve(&mut code, &flow, Mode::Verified, &mut Bound::nothing());
     let mut liveness = flow::Liveness::new(&flow, &code, Mode::Verified);
     dead::remove(&mut code, &flow, &mut liveness, Mode::Verified);
     let left = code
@@ -24,7 +26,14 @@ fn check(source: &str, expected: &[&str]) {
         .filter(|inst| !matches!(inst, ir::Inst::Nothing | ir::Inst::Exit | ir::Inst::End));
     let left: Vec<String> = left.map(ir::Inst::to_string).collect();
     assert_eq!(left, expected, "{source}");
+    same(source);
+}
 
+/// All engines compute the same.
+fn same(source: &str) {
+    let bytes = encode(&assemble(&format!("{source}\nexit"), Syntax::Llvm).expect(source));
+    let none = std::collections::HashMap::<i32, Helper>::new();
+    let load = || Program::load(&bytes, &none).expect(source);
     for numbers in [[0x0123_4567_89ab_cdef, 5, 3, 9], [u64::MAX, 1 << 31, 0xff80, 0]] {
         let run = |program: &Program| {
             let mut bytes: Vec<u8> = (0..64u8).map(|at| at.wrapping_mul(37) ^ 0x95).collect();
@@ -135,10 +144,33 @@ fn comparisons() {
             "JumpIf {{ condition: SignedGreater, width: {width}, left: R2, right: Immediate(7), target: 4 }}"
         )
     };
-    let narrow = ["r0 = 1", "r2 = Unsigned(Byte) [r1 + 0]", &jump("W32"), "r0 = 2"];
-    check("r0 = 1\nr2 = *(u8 *)(r1 + 0)\nif r2 s> 7 goto +1\nr0 = 2", &narrow);
-    let wide = ["r0 = 1", "r2 = Unsigned(Double) [r1 + 0]", &jump("W64"), "r0 = 2"];
-    check("r0 = 1\nr2 = *(u64 *)(r1 + 0)\nif r2 s> 7 goto +1\nr0 = 2", &wide);
+    let narrow = ["r0 = 1", "r2 = Unsigned(Byte) [r1 + 0]", &jump("W32"), "r0 = 3"];
+    check("r0 = 1\nr2 = *(u8 *)(r1 + 0)\nif r2 s> 7 goto +1\nr0 += 2", &narrow);
+    let wide = ["r0 = 1", "r2 = Unsigned(Double) [r1 + 0]", &jump("W64"), "r0 = 3"];
+    check("r0 = 1\nr2 = *(u64 *)(r1 + 0)\nif r2 s> 7 goto +1\nr0 += 2", &wide);
+}
+
+#[test]
+fn copies_that_depend_on_a_comparison() {
+    let load = "r2 = Unsigned(Byte) [r1 + 0]";
+    check(
+        "r2 = *(u8 *)(r1 + 0)\nr0 = 1\nif r2 > r4 goto +1\nr0 = r3",
+        &[load, "r0 = 1", "r0 = r3 if r2 LessOrEqual r4 else r0"],
+    );
+    // What is known goes on behind it.
+    check(
+        "r2 = *(u8 *)(r1 + 0)\nr0 = 1\nr5 = 7\nif r2 == 9 goto +1\nr0 = 3\nr0 += r5",
+        &[load, "r0 = 1", "r0 = 3 if w2 NotEqual 9 else r0", "r0 = r0 Add 7"],
+    );
+    for (width, other) in [("r2", "r3"), ("w2", "w3"), ("r2", "-1"), ("w2", "-1"), ("r3", "r2")] {
+        for condition in ["==", "!=", "<", "<=", ">", ">=", "s<", "s<=", "s>", "s>="] {
+            for copy in ["r0 = r4", "r0 = 5", "r0 = -5", "r0 = r2", "r0 = r3"] {
+                let (source, result) = (format!("if {width} {condition} {other} goto +1"), "r0");
+                let program = format!("r0 = r4\nr0 <<= 1\n{source}\n{copy}\n{result} += 1");
+                same(&program);
+            }
+        }
+    }
 }
 
 #[test]

@@ -47,10 +47,10 @@ impl Emitter<'_> {
 
     fn add(&mut self, width: Width, dst: Reg, left: Reg, right: Right) {
         match right {
-            Right::Imm(imm) if dst == left => {
-                self.asm.arith_imm(width, Arith::Add, dst, imm);
-                self.flags = Some((dst, width));
-            }
+            // The flags would do for a comparison with zero. But recent processors add immediates
+            // before anything is executed, as long as nobody looks at the flags; so counting to zero
+            // with a test takes less time than without.
+            Right::Imm(imm) if dst == left => self.asm.arith_imm(width, Arith::Add, dst, imm),
             Right::Imm(imm) => self.asm.lea(width, dst, Mem::new(left, imm)),
             Right::Reg(right) if dst == left || dst == right => {
                 let other = if dst == left { right } else { left };
@@ -78,6 +78,7 @@ impl Emitter<'_> {
             Right::Imm(imm) => {
                 self.copy(width, dst, left);
                 self.asm.arith_imm(width, Arith::Sub, dst, imm);
+                return;
             }
             Right::Reg(right) if dst == right && dst != left => {
                 self.asm.neg(width, dst);

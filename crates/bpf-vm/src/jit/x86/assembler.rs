@@ -250,6 +250,11 @@ impl Assembler {
         self.imm32(imm);
     }
 
+    /// `dst = src` if the condition holds.
+    pub fn mov_if(&mut self, cond: Cond, dst: Reg, src: Reg) {
+        self.op_reg(true, 0x0f40 | cond as u32, dst.0, src, false);
+    }
+
     pub fn lea(&mut self, width: Width, dst: Reg, mem: Mem) {
         self.op_mem(width == W64, 0x8d, dst.0, mem, false);
     }

@@ -81,6 +81,22 @@ impl Emitter<'_> {
         self.back(saved);
     }
 
+    /// As [`Self::call_helper`], of a function that always comes back and asks nothing of the run
+    /// but the CPU.
+    pub fn call_direct(&mut self, call: u32) {
+        let call = self.job.bound.calls[call as usize];
+        let saved = self.save_arguments();
+        if self.job.is_checked() {
+            self.asm.store(8, run_field(offset_of!(Run<'_>, fuel)), FUEL);
+        }
+        self.asm.constant(Reg::RDI, call.object);
+        self.asm.mov(Width::W64, Reg::R8, RUN);
+        let function = (call.function as *const ()).expose_provenance() as u64;
+        self.asm.constant(SCRATCH, function);
+        self.asm.call_reg(SCRATCH);
+        self.back(saved);
+    }
+
     pub fn call_local(&mut self, target: u32) {
         if self.job.is_checked() {
             self.asm.lea(Width::W64, SCRATCH, Mem::new(Reg::RBP, -(FRAME as i32)));

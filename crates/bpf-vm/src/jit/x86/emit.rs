@@ -1,15 +1,19 @@
 //! One instruction after the other.
 
+use std::mem::offset_of;
+
 use bpf_isa::{Condition, Register, Source, Width};
 
+use super::super::bound::Bound;
 use super::super::flow::{Flow, Live, Liveness};
 use super::super::ir::{Inst, Set};
 use super::super::native::cost;
 use super::super::{Emitted, Mode};
 use super::assembler::{Arith, Assembler, Cond};
 use super::register::{FUEL, Reg, SCRATCH, of};
-use super::slow::{Service, Slow};
+use super::slow::{Service, Slow, run_field};
 use super::{Features, Keys};
+use crate::run::Run;
 
 /// Where loops begin: whole lines of what the processor fetches at a time.
 const ALIGNMENT: usize = 16;
@@ -19,6 +23,7 @@ pub(super) struct Job<'a> {
     pub code: &'a [Inst],
     pub flow: &'a Flow,
     pub liveness: &'a Liveness,
+    pub bound: &'a Bound<'a>,
     pub mode: Mode,
     pub features: Features,
     /// Whether code needs the run.
@@ -33,6 +38,7 @@ impl<'a> Job<'a> {
         code: &'a [Inst],
         flow: &'a Flow,
         liveness: &'a Liveness,
+        bound: &'a Bound<'a>,
         mode: Mode,
         features: Features,
     ) -> Self {
@@ -50,11 +56,16 @@ impl<'a> Job<'a> {
             uses_run |= matches!(
                 inst,
                 Inst::CallHelper { .. }
+                    | Inst::CallDirect { .. }
+                    | Inst::Processor
                     | Inst::CallRegister { .. }
                     | Inst::LoadPacket { .. }
                     | Inst::MayGoto { .. }
                     | Inst::End
             );
+            if let Inst::LookUpArray { array, .. } = inst {
+                uses_run |= bound.arrays[*array as usize].cpus > 1;
+            }
             calls_functions |= matches!(inst, Inst::CallRegister { .. });
         }
         // Without anybody who looks at frames, their number matters only where it is checked.
@@ -67,7 +78,7 @@ impl<'a> Job<'a> {
             *reg == Reg::R12 && uses_run || used.iter().any(|register| of(register) == *reg)
         };
         let saved = Reg::SAVED.into_iter().filter(is_used).collect();
-        Self { code, flow, liveness, mode, features, uses_run, uses_frame, saved }
+        Self { code, flow, liveness, bound, mode, features, uses_run, uses_frame, saved }
     }
 
     pub fn is_checked(&self) -> bool {
@@ -254,7 +265,13 @@ impl<'a> Emitter<'a> {
                 self.jump_if(cond, target);
             }
             Inst::MayGoto { target } => self.may_goto(target),
+            Inst::Select { condition, width, left, right, dst, value } => {
+                self.select(condition, width, of(left), right, of(dst), value);
+            }
+            Inst::LookUpArray { array, index } => self.look_up_array(array, index),
+            Inst::Processor => self.asm.load(4, Reg::RAX, run_field(offset_of!(Run<'_>, cpu))),
             Inst::CallHelper { index } => self.call_helper(index),
+            Inst::CallDirect { call, .. } => self.call_direct(call),
             Inst::CallLocal { target } => self.call_local(target),
             Inst::CallRegister { target } => self.call_register(of(target)),
             Inst::Exit => self.exit(),
@@ -263,7 +280,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Compares; returns the condition under which it holds.
-    fn compare(
+    pub fn compare(
         &mut self,
         condition: Condition,
         width: Width,

@@ -1,0 +1,158 @@
+//! Helpers that code calls without a detour: they can't end the run, and look at nothing but their
+//! arguments and the number of the CPU. One for each kind of map, so that there is nothing left to
+//! find out when they are called.
+//!
+//! Whoever emits a call has made sure that the program may read what the arguments point to: a
+//! verifier has proved it, or it lies in the current frame.
+
+use std::ptr;
+
+use bpf_object::MapType;
+
+use crate::clock::{Random, Time};
+use crate::map::{Content, Map, Who};
+use crate::run::Run;
+
+/// Called with what [`super::bound::Call`] names, `r2` to `r4`, and the run; returns `r0`.
+pub(crate) type Direct = extern "C" fn(u64, u64, u64, u64, *mut ()) -> u64;
+
+/// Keys and values up to this size are copied to the stack.
+const SHORT: usize = 256;
+
+/// # Safety
+///
+/// `address` is what `bound.rs` made of a `T` that lives as long as the code that is running.
+unsafe fn object<'a, T>(address: u64) -> &'a T {
+    // SAFETY: the caller's promise.
+    unsafe { &*ptr::with_exposed_provenance::<T>(address as usize) }
+}
+
+/// The bytes of an array, wherever it lies.
+///
+/// # Safety
+///
+/// As many bytes can be read there.
+unsafe fn array<const LENGTH: usize>(address: u64) -> [u8; LENGTH] {
+    // SAFETY: the caller's promise.
+    unsafe { ptr::with_exposed_provenance::<[u8; LENGTH]>(address as usize).read_unaligned() }
+}
+
+/// Does something with a copy of bytes, which other threads may change meanwhile.
+///
+/// # Safety
+///
+/// So many bytes can be read there.
+unsafe fn with_bytes<R>(address: u64, length: usize, act: impl FnOnce(&[u8]) -> R) -> R {
+    let from = ptr::with_exposed_provenance::<u8>(address as usize);
+    if length <= SHORT {
+        let mut copy = [0; SHORT];
+        // SAFETY: the caller's promise; there is room, as just compared.
+        unsafe { from.copy_to_nonoverlapping(copy.as_mut_ptr(), length) };
+        return act(&copy[..length]);
+    }
+    let mut copy = vec![0; length];
+    // SAFETY: as above.
+    unsafe { from.copy_to_nonoverlapping(copy.as_mut_ptr(), length) };
+    act(&copy)
+}
+
+/// The number of the CPU.
+///
+/// # Safety
+///
+/// `run` is what code was given.
+unsafe fn cpu(run: *mut ()) -> u32 {
+    // SAFETY: code doesn't use the run while this is called, and nobody else can.
+    unsafe { (*run.cast::<Run<'static>>()).cpu }
+}
+
+pub(super) extern "C" fn time(time: u64, _: u64, _: u64, _: u64, _: *mut ()) -> u64 {
+    // SAFETY: called by code with the address of the runtime's clock.
+    unsafe { object::<Time>(time) }.now()
+}
+
+pub(super) extern "C" fn random(random: u64, _: u64, _: u64, _: u64, _: *mut ()) -> u64 {
+    // SAFETY: called by code with the address of the runtime's numbers.
+    unsafe { object::<Random>(random) }.next().into()
+}
+
+/// Looks up a key of 4, 8 or 16 bytes in a hash that all CPUs share.
+extern "C" fn find_short<const LENGTH: usize>(
+    map: u64,
+    key: u64,
+    _: u64,
+    _: u64,
+    _: *mut (),
+) -> u64 {
+    // SAFETY: called by code for this map, with a key of this length.
+    let (map, key) = unsafe { (object::<Map>(map), array::<LENGTH>(key)) };
+    map.find_in_hash(&key).unwrap_or_default()
+}
+
+extern "C" fn find(map: u64, key: u64, _: u64, _: u64, run: *mut ()) -> u64 {
+    // SAFETY: called by code for this map.
+    let (map, cpu) = unsafe { (object::<Map>(map), cpu(run)) };
+    let length = map.definition().key_size as usize;
+    // SAFETY: the key is as long.
+    unsafe { with_bytes(key, length, |key| map.find(key, cpu)) }.unwrap_or_default()
+}
+
+/// What looks up elements of a map, if its elements are nothing but their bytes.
+pub(super) fn look_up(map: &Map) -> Option<Direct> {
+    let definition = map.definition();
+    match (definition.kind, definition.key_size) {
+        (MapType::HASH | MapType::LRU_HASH, 4) => Some(find_short::<4>),
+        (MapType::HASH | MapType::LRU_HASH, 8) => Some(find_short::<8>),
+        (MapType::HASH | MapType::LRU_HASH, 16) => Some(find_short::<16>),
+        _ if is_plain(map) => Some(find),
+        _ => None,
+    }
+}
+
+extern "C" fn update_element(map: u64, key: u64, value: u64, flags: u64, run: *mut ()) -> u64 {
+    // SAFETY: called by code for this map.
+    let (map, cpu) = unsafe { (object::<Map>(map), cpu(run)) };
+    let definition = map.definition();
+    let (key_size, value_size) = (definition.key_size as usize, definition.value_size as usize);
+    let who = Who::Program { cpu };
+    // SAFETY: key and value are as long.
+    let result = unsafe {
+        with_bytes(key, key_size, |key| {
+            with_bytes(value, value_size, |value| map.update_as(who, key, value, flags))
+        })
+    };
+    result.map_or_else(crate::Errno::result, |()| 0)
+}
+
+pub(super) fn update(map: &Map) -> Option<Direct> {
+    is_plain(map).then_some(update_element)
+}
+
+extern "C" fn delete_element(map: u64, key: u64, _: u64, _: u64, run: *mut ()) -> u64 {
+    // SAFETY: called by code for this map.
+    let (map, cpu) = unsafe { (object::<Map>(map), cpu(run)) };
+    let length = map.definition().key_size as usize;
+    let delete = |key: &[u8]| map.delete_as(Who::Program { cpu }, key);
+    // SAFETY: the key is as long.
+    let result = unsafe { with_bytes(key, length, delete) };
+    result.map_or_else(crate::Errno::result, |()| 0)
+}
+
+pub(super) fn delete(map: &Map) -> Option<Direct> {
+    is_plain(map).then_some(delete_element)
+}
+
+/// Whether elements are nothing but their bytes.
+fn is_plain(map: &Map) -> bool {
+    let is_kind = matches!(
+        map.definition().kind,
+        MapType::ARRAY
+            | MapType::PER_CPU_ARRAY
+            | MapType::HASH
+            | MapType::LRU_HASH
+            | MapType::PER_CPU_HASH
+            | MapType::LRU_PER_CPU_HASH
+            | MapType::LPM_TRIE
+    );
+    is_kind && matches!(map.content(), Content::Array(_) | Content::Hash(..) | Content::Trie(..))
+}

@@ -1,0 +1,90 @@
+//! Many runs of one program.
+
+use std::sync::Arc;
+
+use super::{Outcome, ProgramHandle, RuntimeError};
+use crate::context::{Skb, Xdp};
+use crate::memory::Kept;
+use crate::packet::Packet;
+use crate::state::{Kind, State};
+
+/// Runs of one program on one packet after another. They keep what [`ProgramHandle::run_xdp`] and
+/// [`ProgramHandle::run_skb`] make anew each time, and say no more than what the program returned,
+/// unless they are asked.
+#[derive(Debug)]
+pub struct Runs {
+    handle: ProgramHandle,
+    context: Context,
+    state: State,
+    kept: Kept,
+    value: u64,
+}
+
+#[derive(Debug)]
+enum Context {
+    Xdp(Xdp),
+    Skb(Box<Skb>),
+}
+
+impl ProgramHandle {
+    /// To run an XDP program many times.
+    pub fn xdp_runs(&self, context: &Xdp) -> Result<Runs, RuntimeError> {
+        let image = context.image().map_err(RuntimeError::Memory)?;
+        Ok(self.runs(Context::Xdp(*context), self.state(Kind::Xdp, image)))
+    }
+
+    /// To run a program with a `struct __sk_buff` many times. The context must belong to no socket.
+    pub fn skb_runs(&self, context: &Skb) -> Result<Runs, RuntimeError> {
+        let packet = Packet::new(&[]).map_err(RuntimeError::Packet)?;
+        let context = Skb { socket: None, ..context.clone() };
+        let image = context.image(&packet.bounds).map_err(RuntimeError::Memory)?;
+        let mut state = self.state(Kind::Skb { ethernet: context.ethernet }, image);
+        state.received_tunnel = context.tunnel.clone();
+        state.received_options.clone_from(&context.tunnel_options);
+        Ok(self.runs(Context::Skb(Box::new(context)), state))
+    }
+
+    fn runs(&self, context: Context, state: State) -> Runs {
+        let kept = Kept { regions: Vec::with_capacity(4), areas: self.runtime.areas() };
+        Runs { handle: self.clone(), context, state, kept, value: 0 }
+    }
+}
+
+impl Runs {
+    /// Runs the program; returns what it returned.
+    pub fn run(&mut self, packet: &mut Packet) -> Result<u64, RuntimeError> {
+        let Self { handle, context, state, kept, .. } = self;
+        state.reset();
+        // A tail call has put another there.
+        if !state.program.as_ref().is_some_and(|program| Arc::ptr_eq(program, &handle.program)) {
+            state.program = Some(Arc::clone(&handle.program));
+        }
+        state.image.clear();
+        match context {
+            Context::Xdp(context) => {
+                packet.limit_to_frame();
+                context.fill(&state.image);
+            }
+            Context::Skb(context) => context.fill(&state.image, &packet.bounds),
+        }
+        state.packet = Some(packet.bounds);
+        handle.runtime.renew_areas(&mut kept.areas);
+        let result = handle.carry_out(state, kept);
+        packet.bounds = state.packet.unwrap_or(packet.bounds);
+        self.value = result?;
+        Ok(self.value)
+    }
+
+    /// What else came of the last run. To be asked once for each.
+    pub fn outcome(&mut self) -> Outcome {
+        let mut outcome = Outcome::of(&mut self.state, self.value);
+        match &self.context {
+            Context::Xdp(_) => outcome.for_xdp(),
+            Context::Skb(context) => {
+                outcome.skb = Some(context.after(&self.state.image));
+                outcome.for_skb();
+            }
+        }
+        outcome
+    }
+}
