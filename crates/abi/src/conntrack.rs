@@ -94,6 +94,9 @@ pub mod conn_flags {
     pub const OUTSIDE: u16 = 64;
     /// The client's address and port have been replaced by the node's; see map `masquerades`.
     pub const MASQUERADED: u16 = 128;
+    /// The client's port has been replaced, as another flow has it to the same backend; its address
+    /// has not. See map `masquerades`.
+    pub const OTHER_PORT: u16 = 256;
 }
 
 pub mod tcp_state {
@@ -142,6 +145,7 @@ pub struct ServiceFlow {
     /// What the backend sees as the source instead of the client; none if it sees the client.
     pub source: Address,
     pub port: Port,
+    /// What it sees as the source port; none if it is the client's.
     pub source_port: Port,
     pub zero: [u8; 4],
 }
@@ -159,8 +163,8 @@ pub struct Masquerade {
 
 const _: () = assert!(size_of::<Masquerade>() == 20);
 
-/// Ports of the node's own addresses that masqueraded flows get: below the usual node ports, which
-/// are below the ports that Linux gives to sockets.
+/// Ports that masqueraded flows get, of the node's own addresses, and others whose port is taken:
+/// below the usual node ports, which are below the ports that Linux gives to sockets.
 pub mod masquerade_ports {
     pub const FIRST: u16 = 16_384;
     pub const COUNT: u16 = 13_616;

@@ -22,7 +22,8 @@ pub enum DropReason {
     NoBackend = 8,
     /// The connection table takes no more entries.
     ConntrackFull = 9,
-    /// Another connection already has the tuple that translation gives.
+    /// Other connections have the tuple that translation gives, and those with other source ports
+    /// that were tried.
     TranslationClash = 10,
     /// The packet could not be rewritten.
     RewriteFailed = 11,

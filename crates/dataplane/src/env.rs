@@ -55,8 +55,8 @@ pub trait Env {
     /// One of the node's interfaces to the outside.
     fn device(&self, ifindex: u32) -> Option<Device>;
     fn masquerade(&self, key: &FlowKey) -> Option<Masquerade>;
-    /// False if there is one already and it may not be replaced, or the map takes no more.
-    fn insert_masquerade(&self, key: &FlowKey, masquerade: &Masquerade, replace: bool) -> bool;
+    /// Inserts or replaces; false if the map takes no more.
+    fn insert_masquerade(&self, key: &FlowKey, masquerade: &Masquerade) -> bool;
 
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts>;
     fn insert_fragment(&self, key: &FragmentKey, ports: &FragmentPorts);

@@ -7,6 +7,7 @@ use crate::parse::Parsed;
 use abi::event::FlowKind;
 use abi::metrics;
 use abi::state::{State, limiter};
+use abi::{Address, Port};
 
 /// What an event says besides flow and packet.
 #[derive(Clone, Copy, Debug)]
@@ -53,10 +54,12 @@ pub fn report(
         event.sequence = sequence;
         event.source = original.source;
         event.destination = original.destination;
-        event.vip = entry.vip.get();
+        // A flow beside a service's has none, though it is translated like one.
+        let of_service = entry.service.get() != 0;
+        event.vip = if of_service { entry.vip.get() } else { Address::NONE };
         event.source_port = original.source_port;
         event.destination_port = original.destination_port;
-        event.vip_port = entry.vip_port.get();
+        event.vip_port = if of_service { entry.vip_port.get() } else { Port::NONE };
         event.cpu = cpu;
         event.source_process = entry.initiator.get();
         event.destination_process = entry.responder.get();

@@ -7,7 +7,8 @@
 //! 3. A packet of a known flow gets the flow's verdict and translation; an older verdict is given
 //!    again first. That is the quick path: one lookup for the source, one for the flow, one for the
 //!    destination.
-//! 4. A packet to a service gets the backend that its flow has, or one is chosen.
+//! 4. A packet to a service gets the backend that its flow has, or one is chosen. If another flow
+//!    has the client's port to that backend, the flow gets another source port.
 //! 5. A new flow is decided by the policies of both local ends, with the translated tuple.
 //! 6. It is delivered: to a local endpoint by redirect, or through the host's stack with a mark that
 //!    says that all has been decided; to anybody else by the host's stack.
@@ -21,6 +22,7 @@
 //! that was sent to the endpoint.
 
 mod outside;
+mod port;
 mod translation;
 mod verdict;
 
@@ -296,17 +298,15 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     fn sent_by_endpoint(&mut self) -> Outcome {
         let env = self.env;
         self.from_high = flow::canonical(&self.scratch.parsed.tuple, &mut self.scratch.key);
-        let next = if let Some(entry) = env.connection(&self.scratch.key)
-            && self.is_live(&entry)
+        let found = env.connection(&self.scratch.key).filter(|entry| self.is_live(entry));
+        let beside = found.as_ref().is_some_and(|entry| self.is_beside(entry));
+        let next = if let Some(entry) = found
+            && !beside
         {
             let is_reply = entry.is_reply(self.from_high);
             let translated = entry.is_translated();
-            if translated {
-                if !is_reply {
-                    // The service's flow to this backend has the tuple already.
-                    return Outcome::refuse(DropReason::TranslationClash);
-                }
-                self.translate_reply(&entry);
+            if translated && !self.translate_reply(&entry) {
+                return Outcome::refuse(DropReason::RewriteFailed);
             }
             if !self.follow(&entry, is_reply) {
                 return Outcome::DROP;
@@ -317,7 +317,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
                 (true, true) => Outcome::DELIVER_AWAY,
             }
         } else {
-            self.unknown()
+            self.unknown(beside)
         };
         // Here and not in `unknown`, whose stack would be in use meanwhile.
         let translated =
@@ -348,11 +348,11 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             if !self.follow(&entry, is_reply) {
                 return Outcome::DROP;
             }
-            if is_reply && entry.is_translated() {
-                self.translate_reply(&entry);
-                if !self.translate() {
-                    return Outcome::refuse(DropReason::RewriteFailed);
-                }
+            if is_reply
+                && entry.is_translated()
+                && !(self.translate_reply(&entry) && self.translate())
+            {
+                return Outcome::refuse(DropReason::RewriteFailed);
             }
             return self.pass();
         }
@@ -420,7 +420,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
 
     /// The first packet of a flow, or any packet to a service: what is to be done with it.
     #[inline(never)]
-    fn unknown(&mut self) -> Outcome {
+    fn unknown(&mut self, beside: bool) -> Outcome {
         let known = self.known_service_flow();
         if !known.is(Outcome::CHOOSE) && !known.is(Outcome::KEEP) {
             return known;
@@ -430,12 +430,13 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         }
         self.scratch.entry = Entry::empty();
         if known.is(Outcome::KEEP) {
-            self.use_backend();
+            self.keep_backend();
         } else {
             match self.choose_backend(scope::INSIDE) {
                 Chosen::Backend => {}
                 Chosen::NoBackend => return Outcome::refuse(DropReason::NoBackend),
                 Chosen::NotAdmitted => return Outcome::refuse(DropReason::SourceNotAdmitted),
+                Chosen::NotAService if beside => return self.begin_direct_flow(),
                 Chosen::NotAService => {
                     let tuple = &self.scratch.parsed.tuple;
                     self.from_high = flow::canonical(tuple, &mut self.scratch.key);
@@ -443,7 +444,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
                 }
             }
         }
-        self.begin_service_flow()
+        self.begin_service_flow(!known.is(Outcome::KEEP))
     }
 
     #[inline(always)]

@@ -256,12 +256,9 @@ impl Env for Memory {
         self.masquerades.lookup(key)
     }
 
-    fn insert_masquerade(&self, key: &FlowKey, masquerade: &Masquerade, replace: bool) -> bool {
-        let free = replace || self.masquerades.lookup(key).is_none();
-        if free {
-            self.masquerades.insert(*key, *masquerade);
-        }
-        free
+    fn insert_masquerade(&self, key: &FlowKey, masquerade: &Masquerade) -> bool {
+        self.masquerades.insert(*key, *masquerade);
+        true
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {

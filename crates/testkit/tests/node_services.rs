@@ -197,6 +197,47 @@ fn every_kind_of_address_and_of_backend() {
     assert_eq!(kinds, BTreeSet::from(["ClusterIP", "ExternalIP", "LoadBalancer", "NodePort"]));
 }
 
+/// One port of a client reaches one backend by several services and directly, all at once.
+#[test]
+fn one_client_port_by_several_services() {
+    require_root!();
+    require_kernel!(Feature::Ipv6);
+    let mut world = world();
+    // Sockets that are translated can't have one port for one backend twice: packets can.
+    let packets = Plan { sockets: false, ..plan("packets", &[]) };
+    let [mut inside] = Pod::apply(&world.node, [packets]).unwrap();
+    let everybody = world.everybody();
+    for backend in everybody {
+        let expected: BTreeSet<String> = match backend.udp {
+            true if backend.node == "elsewhere" => ["far".to_owned()].into(),
+            true => ["shop/web".to_owned()].into(),
+            false => ["own".to_owned()].into(),
+        };
+        let transports = match backend.udp {
+            true => vec![Transport::Tcp, Transport::Udp],
+            false => vec![Transport::Tcp],
+        };
+        let direct = backend.addresses;
+        world.apply(web(|_| {}), &[backend]);
+        let router = world.client.0.router;
+        for (probe, source_port) in [(&mut world.client.1, 4000), (&mut inside.probe, 4001)] {
+            for transport in &transports {
+                for family in [0, 1] {
+                    let mut targets = [(external(), 80), (balanced(), 80), (router, NODE_PORT)]
+                        .map(|(address, port)| Target::new(*transport, address[family], port))
+                        .to_vec();
+                    targets.push(Target::new(*transport, direct[family], 8080));
+                    for target in &mut targets {
+                        target.source_port = source_port;
+                    }
+                    let outcomes = probe.probe(&targets, PATIENCE).unwrap();
+                    assert_eq!(names(&outcomes), expected, "{} ► {targets:?}", probe.name());
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn local_traffic_stays_on_the_node_and_shows_the_client() {
     require_root!();

@@ -158,11 +158,8 @@ impl Env for Kernel {
     }
 
     #[inline(always)]
-    fn insert_masquerade(&self, key: &FlowKey, masquerade: &Masquerade, replace: bool) -> bool {
-        match replace {
-            true => maps::MASQUERADES.insert(key, masquerade),
-            false => maps::MASQUERADES.insert_new(key, masquerade),
-        }
+    fn insert_masquerade(&self, key: &FlowKey, masquerade: &Masquerade) -> bool {
+        maps::MASQUERADES.insert(key, masquerade)
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 //! Of our own, because aya-ebpf's LPM keys are packed, its socket storage takes no flags, and its
 //! getters hand out plain references to what other CPUs write.
 
-use aya_ebpf::bindings::{BPF_NOEXIST, bpf_map_type as kind};
+use aya_ebpf::bindings::bpf_map_type as kind;
 use aya_ebpf::helpers::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
 use core::ffi::c_void;
 use core::ptr;
@@ -80,14 +80,6 @@ impl<K, V, const T: usize, const M: usize, const F: usize> Map<K, V, T, M, F> {
     #[inline(always)]
     pub fn insert(&self, key: &K, value: &V) -> bool {
         self.insert_as(key, value)
-    }
-
-    /// Inserts; false if there is one.
-    #[inline(always)]
-    pub fn insert_new(&self, key: &K, value: &V) -> bool {
-        let (key, value) = (ptr::from_ref(key).cast(), ptr::from_ref(value).cast());
-        // SAFETY: the helper reads a `K` and a `V`.
-        unsafe { bpf_map_update_elem(self.as_ptr(), key, value, BPF_NOEXIST.into()) == 0 }
     }
 
     /// The same for a value of another type with the layout of `V`.

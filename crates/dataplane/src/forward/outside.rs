@@ -3,6 +3,7 @@
 //! From outside, a packet to a front-end that is open to it gets a backend as in `from_endpoint`:
 //! - a backend that is a local endpoint sees the client's address, and its policy decides;
 //! - so does one in the node's own network, to which the host's stack delivers;
+//! - if another flow has the client's port to the same backend, it sees another port of the client;
 //! - for one elsewhere the client's address and port are replaced by the node's (*masqueraded*), so
 //!   that it answers to this node.
 //!
@@ -17,14 +18,10 @@ use crate::packet::Packet;
 use crate::parse::Fragmented;
 use crate::policy;
 use crate::rewrite;
-use abi::conntrack::{Masquerade, conn_flags, masquerade_ports};
+use abi::conntrack::conn_flags;
 use abi::drop_reason::DropReason;
+use abi::metrics;
 use abi::service::scope;
-use abi::{Address, Port, metrics};
-use wire::ip::protocol;
-
-/// Ports tried before a flow is refused.
-const ATTEMPTS: u32 = 8;
 
 /// Not ours: as it came.
 const LEAVE: Outcome = Outcome::PASS;
@@ -65,8 +62,12 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
     fn sent_from_outside(&mut self) -> Outcome {
         let env = self.env;
         self.from_high = flow::canonical(&self.scratch.parsed.tuple, &mut self.scratch.key);
-        if let Some(entry) = env.connection(&self.scratch.key)
-            && self.is_live(&entry)
+        let found = env.connection(&self.scratch.key).filter(|entry| self.is_live(entry));
+        let beside = found
+            .as_ref()
+            .is_some_and(|entry| entry.has(conn_flags::OUTSIDE) && self.is_beside(entry));
+        if let Some(entry) = found
+            && !beside
         {
             if !entry.is_reply(self.from_high) || !entry.has(conn_flags::MASQUERADED) {
                 return LEAVE;
@@ -74,15 +75,12 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
             if !self.follow(&entry, true) {
                 return Outcome::DROP;
             }
-            self.translate_reply(&entry);
-            let Some(of) = env.masquerade(&self.scratch.key) else {
+            if !self.translate_reply(&entry) {
                 return Outcome::refuse(DropReason::RewriteFailed);
-            };
-            self.scratch.translated.destination = of.client;
-            self.scratch.translated.destination_port = of.port;
+            }
             return self.send_on();
         }
-        let next = self.of_client();
+        let next = self.of_client(beside);
         if next.is(Outcome::CREATE_TRANSLATED) {
             if !self.create(true) {
                 return Outcome::DROP;
@@ -110,8 +108,7 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
         if !self.follow(&entry, true) {
             return Outcome::DROP;
         }
-        self.translate_reply(&entry);
-        if !self.translate() {
+        if !self.translate_reply(&entry) || !self.translate() {
             return Outcome::refuse(DropReason::RewriteFailed);
         }
         LEAVE
@@ -119,7 +116,7 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
 
     /// A packet of no flow whose tuple is as it came: one to a service, or none of ours.
     #[inline(never)]
-    fn of_client(&mut self) -> Outcome {
+    fn of_client(&mut self, beside: bool) -> Outcome {
         let known = self.known_service_flow();
         if !known.is(Outcome::CHOOSE) && !known.is(Outcome::KEEP) {
             return known;
@@ -129,13 +126,16 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
         }
         self.scratch.entry = crate::conntrack::Entry::empty();
         if known.is(Outcome::KEEP) {
-            self.use_backend();
-            self.remember_client();
+            self.keep_backend();
         } else {
             match self.choose_backend(scope::OUTSIDE) {
                 Chosen::Backend => {}
                 Chosen::NoBackend => return Outcome::refuse(DropReason::NoBackend),
                 Chosen::NotAdmitted => return Outcome::refuse(DropReason::SourceNotAdmitted),
+                Chosen::NotAService if beside => {
+                    self.scratch.entry.set(conn_flags::OUTSIDE);
+                    return self.begin_direct_flow();
+                }
                 Chosen::NotAService => return LEAVE,
             }
             if self.is_elsewhere() && !self.masquerade() {
@@ -143,21 +143,7 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
             }
         }
         self.scratch.entry.set(conn_flags::OUTSIDE);
-        if !self.scratch.service_flow.source.is_none() {
-            self.scratch.entry.set(conn_flags::MASQUERADED);
-        }
-        self.begin_service_flow()
-    }
-
-    /// Whose flow it is may have been forgotten as its connection was.
-    #[inline(never)]
-    fn remember_client(&mut self) {
-        let tuple = &self.scratch.parsed.tuple;
-        let client = Masquerade { client: tuple.source, port: tuple.source_port, zero: [0; 2] };
-        if !self.scratch.service_flow.source.is_none() {
-            self.from_high = flow::canonical(&self.scratch.translated, &mut self.scratch.key);
-            self.env.insert_masquerade(&self.scratch.key, &client, true);
-        }
+        self.begin_service_flow(!known.is(Outcome::KEEP))
     }
 
     /// True if the backend that was chosen is neither an endpoint nor the node itself.
@@ -172,46 +158,13 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
     fn masquerade(&mut self) -> bool {
         let env = self.env;
         let Some(device) = env.device(self.packet.ifindex()) else { return false };
-        let tuple = &self.scratch.parsed.tuple;
-        let address = if tuple.source.is_v4() { device.v4 } else { device.v6 };
+        let is_v4 = self.scratch.parsed.tuple.source.is_v4();
+        let address = if is_v4 { device.v4 } else { device.v6 };
         if address.is_none() {
             return false;
         }
-        let client = Masquerade { client: tuple.source, port: tuple.source_port, zero: [0; 2] };
-        let is_sctp = tuple.protocol == protocol::SCTP;
-        let first = flow::hash(tuple);
-        for attempt in 0..ATTEMPTS {
-            // SCTP's checksum can't be corrected for another port.
-            let port = match is_sctp {
-                true => self.scratch.parsed.tuple.source_port,
-                false => nth_port(first, attempt),
-            };
-            if self.take_port(address, port, &client) {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// False if another flow has the port.
-    #[inline(always)]
-    fn take_port(&mut self, address: Address, port: Port, client: &Masquerade) -> bool {
-        let env = self.env;
         self.scratch.service_flow.source = address;
-        self.scratch.service_flow.source_port = port;
-        self.scratch.translated.source = address;
-        self.scratch.translated.source_port = port;
-        self.from_high = flow::canonical(&self.scratch.translated, &mut self.scratch.key);
-        if env.insert_masquerade(&self.scratch.key, client, false) {
-            return true;
-        }
-        let taken = match env.connection(&self.scratch.key) {
-            Some(entry) => {
-                !entry.is_expired(self.scratch.translated.protocol, &self.state.timeouts, self.now)
-            }
-            None => false,
-        };
-        !taken && env.insert_masquerade(&self.scratch.key, client, true)
+        self.take_port()
     }
 
     /// Translates the packet and sends it by the route, past the host's stack.
@@ -244,13 +197,4 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
     fn take_hop(&mut self) -> bool {
         rewrite::decrement_ttl(self.packet, &self.scratch.parsed).is_ok()
     }
-}
-
-/// Ports in an order that differs from flow to flow.
-#[inline(always)]
-fn nth_port(first: u32, attempt: u32) -> Port {
-    // A step without a divisor in common with the number of ports.
-    let place =
-        first.wrapping_add(attempt.wrapping_mul(4_099)) % u32::from(masquerade_ports::COUNT);
-    Port::new(masquerade_ports::FIRST + place as u16)
 }

@@ -1,5 +1,6 @@
 //! Packets to services, and back.
 
+use super::port::Holder;
 use super::{Chosen, Outcome, Scratch, Way};
 use crate::conntrack::Entry;
 use crate::env::Env;
@@ -13,6 +14,9 @@ use abi::{Address, Port, metrics};
 use wire::ip::protocol;
 use wire::transport::tcp_flags;
 
+/// Flows of which map `masquerades` says whose they are.
+const CLIENT_REPLACED: u16 = conn_flags::MASQUERADED | conn_flags::OTHER_PORT;
+
 /// How old the time in a service's flow may be while the flow goes on: not every packet writes it.
 const REFRESH_NS: u64 = 60_000_000_000;
 
@@ -23,12 +27,25 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         let env = self.env;
         self.from_high = flow::canonical(&self.scratch.translated, &mut self.scratch.key);
         let entry = env.connection(&self.scratch.key)?;
+        (self.is_own(&entry) && self.is_live(&entry)).then_some(entry)
+    }
+
+    /// True if the entry, which is that of the translated tuple, is of the packet's flow: other
+    /// services, and other ports of the same client, may have led to that tuple.
+    #[inline(always)]
+    pub(super) fn is_own(&self, entry: &Entry) -> bool {
         let tuple = &self.scratch.parsed.tuple;
         let same = !entry.is_reply(self.from_high)
             && entry.is_translated()
             && entry.vip.get() == tuple.destination
             && entry.vip_port.get() == tuple.destination_port;
-        (same && self.is_live(&entry)).then_some(entry)
+        if !same || !entry.has(CLIENT_REPLACED) {
+            return same && self.scratch.translated.source_port == tuple.source_port;
+        }
+        match self.env.masquerade(&self.scratch.key) {
+            Some(of) => of.client == tuple.source && of.port == tuple.source_port,
+            None => false,
+        }
     }
 
     /// Gives a packet the verdict of its flow to a service if the connection is known; otherwise says
@@ -43,6 +60,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         if let Some(entry) = self.flow_of_service()
             && (self.scratch.parsed.tuple.protocol == protocol::TCP
                 || self.scratch.parsed.is_error
+                || flow.backend == 0
                 || env.backend(flow.backend).is_some())
         {
             if self.is_stale(&flow) {
@@ -58,21 +76,58 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         Outcome::KEEP
     }
 
-    /// The first packet of a flow to the backend in `service_flow`, unless another has its tuple.
+    /// The first packet of a flow to the backend in `service_flow`. If another flow has its tuple, a
+    /// new one gets another source port, as netfilter does it; one that the backend knows by that
+    /// tuple can't.
     #[inline(always)]
-    pub(super) fn begin_service_flow(&mut self) -> Outcome {
+    pub(super) fn begin_service_flow(&mut self, is_new: bool) -> Outcome {
         let env = self.env;
-        if let Some(entry) = self.flow_of_service() {
-            self.remember_backend();
-            return self.go_on(&entry);
+        let mut holder = self.holder();
+        if holder == Holder::Other && is_new && self.take_port() {
+            holder = self.holder();
         }
-        if let Some(entry) = env.connection(&self.scratch.key)
-            && self.is_live(&entry)
-        {
+        if holder == Holder::Other {
             return Outcome::refuse(DropReason::TranslationClash);
         }
         self.remember_backend();
+        if holder == Holder::Own
+            && let Some(entry) = env.connection(&self.scratch.key)
+        {
+            return self.go_on(&entry);
+        }
+        let ServiceFlow { source, source_port, .. } = self.scratch.service_flow;
+        if !source.is_none() {
+            self.scratch.entry.set(conn_flags::MASQUERADED);
+        } else if source_port != Port::NONE {
+            self.scratch.entry.set(conn_flags::OTHER_PORT);
+        }
         Outcome::CREATE_TRANSLATED
+    }
+
+    /// The first packet of a flow to nobody's service, whose tuple a service's flow has already: it
+    /// becomes a flow of a service at its own destination, for the sake of another source port.
+    #[inline(always)]
+    pub(super) fn begin_direct_flow(&mut self) -> Outcome {
+        let tuple = &self.scratch.parsed.tuple;
+        self.scratch.service_flow = ServiceFlow {
+            last_seen_ns: self.now,
+            backend: 0,
+            service: 0,
+            address: tuple.destination,
+            source: Address::NONE,
+            port: tuple.destination_port,
+            source_port: Port::NONE,
+            zero: [0; 4],
+        };
+        self.use_backend();
+        self.begin_service_flow(true)
+    }
+
+    /// Whether the packet has the tuple that a service's flow has behind the translation, without
+    /// being one of it.
+    #[inline(always)]
+    pub(super) fn is_beside(&self, entry: &Entry) -> bool {
+        entry.is_translated() && !entry.is_reply(self.from_high)
     }
 
     /// The next packet of a flow to a service.
@@ -110,6 +165,17 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         };
         self.use_backend();
         Chosen::Backend
+    }
+
+    /// Writes the translated tuple for the backend that the flow has had, and what the new entry
+    /// says. Whose flow it is may have been forgotten as its connection was.
+    #[inline(always)]
+    pub(super) fn keep_backend(&mut self) {
+        self.use_backend();
+        if self.scratch.service_flow.source_port != Port::NONE {
+            self.from_high = flow::canonical(&self.scratch.translated, &mut self.scratch.key);
+            self.remember_client();
+        }
     }
 
     /// Writes the translated tuple for the backend in `service_flow`, and what the new entry says.
@@ -157,6 +223,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         let address = flow.address;
         let hairpin = from.source == address;
         let masqueraded = !flow.source.is_none();
+        let other_port = flow.source_port != Port::NONE;
         let source = match (hairpin, address.is_v4()) {
             _ if masqueraded => flow.source,
             (false, _) => from.source,
@@ -166,7 +233,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         self.scratch.translated = Tuple {
             source,
             destination: address,
-            source_port: if masqueraded { flow.source_port } else { from.source_port },
+            source_port: if other_port { flow.source_port } else { from.source_port },
             destination_port: flow.port,
             protocol: from.protocol,
             zero: [0; 3],
@@ -174,9 +241,11 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         hairpin && !masqueraded
     }
 
-    /// Writes the tuple of a backend's packet as the service's client expects it.
+    /// Writes the tuple of a backend's packet as the service's client expects it. False if it is not
+    /// known any more who that is.
     #[inline(always)]
-    pub(super) fn translate_reply(&mut self, entry: &Entry) {
+    pub(super) fn translate_reply(&mut self, entry: &Entry) -> bool {
+        let env = self.env;
         let from = &self.scratch.parsed.tuple;
         let hairpin = entry.has(conn_flags::HAIRPIN);
         self.scratch.translated = Tuple {
@@ -187,6 +256,13 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
             protocol: from.protocol,
             zero: [0; 3],
         };
+        if !entry.has(CLIENT_REPLACED) {
+            return true;
+        }
+        let Some(of) = env.masquerade(&self.scratch.key) else { return false };
+        self.scratch.translated.destination = of.client;
+        self.scratch.translated.destination_port = of.port;
+        true
     }
 
     /// False if the packet could not be rewritten.

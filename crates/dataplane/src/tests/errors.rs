@@ -1,5 +1,6 @@
 //! ICMP errors: they belong to the flow they are about.
 
+use super::services::with_another_port;
 use super::*;
 use abi::conntrack::Counters;
 
@@ -56,6 +57,30 @@ fn from_a_backend() {
         // What the backend has received is one hop older than what was sent.
         let expect = error_inside(vip, &a, &sent.clone().hop(), &seen);
         world.delivers(B, &error(&b, &a, &seen.clone().hop()), A, &expect);
+    }
+}
+
+#[test]
+fn about_a_flow_with_another_port() {
+    for (name, vips) in [
+        (v4 as fn(u32) -> std::string::String, ["10.96.0.1", "10.96.0.2"]),
+        (v6, ["fd96::1", "fd96::2"]),
+    ] {
+        let mut world = World::new();
+        let (a, b) = (name(A), name(B));
+        for vip in vips {
+            world.service(vip, 53, UDP, 0, &[(&b, 5353)]);
+        }
+        world.delivers(A, &udp((&a, 1), (vips[0], 53)), B, &udp((&a, 1), (&b, 5353)));
+        let sent = udp((&a, 1), (vips[1], 53));
+        let port = with_another_port(world.from(A, &sent), B, |port| udp((&a, port), (&b, 5353)));
+        let seen = udp((&a, port), (&b, 5353));
+        let expect = error_inside(vips[1], &a, &sent.clone().hop(), &seen);
+        world.delivers(B, &error(&b, &a, &seen.clone().hop()), A, &expect);
+        // And the other way, about the reply.
+        let (reply, seen) = (udp((&b, 5353), (&a, port)), udp((vips[1], 53), (&a, 1)));
+        let expect = error_inside(&b, &b, &reply, &seen).readdressed(ip(&a), ip(&b));
+        world.delivers(A, &error(&a, vips[1], &seen), B, &expect);
     }
 }
 

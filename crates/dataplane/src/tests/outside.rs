@@ -6,6 +6,8 @@ use abi::conntrack::masquerade_ports;
 use abi::endpoint::Device;
 use abi::service::service_flags::SOURCE_RANGES;
 use abi::service::{MemberKey, SourceRangeKey};
+use std::collections::BTreeSet;
+use std::string::ToString;
 use std::vec::Vec;
 
 const CLIENT: &str = "203.0.113.7";
@@ -162,6 +164,62 @@ fn a_backend_in_the_nodes_own_network() {
     let (decision, bytes) = world.leaves(&tcp((NODE, 8080), (CLIENT, 4000), SYN | ACK));
     assert_eq!(decision, Decision::Pass);
     assert_eq!(bytes, tcp((NODE, 30080), (CLIENT, 4000), SYN | ACK).build());
+}
+
+/// One client port that reaches one backend by two services, and directly.
+#[test]
+fn another_port_of_the_client() {
+    for (name, node, vip, client) in
+        [(v4 as fn(u32) -> std::string::String, NODE, LB, CLIENT), (v6, HOST6, LB6, CLIENT6)]
+    {
+        for (protocol, make) in
+            [(TCP, (|a, b| tcp(a, b, ACK)) as fn((&str, u16), (&str, u16)) -> Frame), (UDP, udp)]
+        {
+            // Of an endpoint, and of the node itself.
+            for backend in [name(B), node.to_string()] {
+                let mut world = world();
+                world.open((vip, 80), protocol, &[(&backend, 8080)]);
+                world.open((vip, 81), protocol, &[(&backend, 8080)]);
+                let mut seen = BTreeSet::new();
+                for asked in [(vip, 80), (vip, 81), (&*backend, 8080)] {
+                    let mut port = None;
+                    for _ in 0..2 {
+                        let (decision, bytes) = world.enters(&make((client, 4000), asked));
+                        let mut packet = Buffer { bytes, ..Buffer::default() };
+                        let mut parsed = crate::parse::Parsed::empty();
+                        crate::parse::parse(&mut packet, &mut parsed).unwrap();
+                        let now = parsed.tuple.source_port.number();
+                        assert_eq!(*port.get_or_insert(now), now);
+                        let expect = make((client, now), (&backend, 8080));
+                        match backend == node {
+                            true => {
+                                assert_eq!(decision, Decision::Pass);
+                                assert_eq!(packet.bytes, expect.build());
+                            }
+                            false => {
+                                assert_eq!(decision, Decision::RedirectPeer(10 + B));
+                                let macs = expect.hop().macs(HOST_MAC, workload_mac(B));
+                                assert_eq!(packet.bytes, macs.build());
+                            }
+                        }
+                    }
+                    let port = port.unwrap();
+                    assert!(seen.insert(port), "{port} for two flows");
+                    let reply = make((&backend, 8080), (client, port));
+                    let expect = make(asked, (client, 4000));
+                    match backend == node {
+                        true => assert_eq!(world.leaves(&reply), (Decision::Pass, expect.build())),
+                        false => {
+                            let sent = (Decision::RedirectNeighbour(ROUTE), expect.hop().build());
+                            assert_eq!(world.replies(B, &reply), sent);
+                        }
+                    }
+                }
+                assert_eq!(seen.len(), 3);
+                assert!(seen.contains(&4000));
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Services: choice of a backend, translation both ways, hairpin, clashes.
 
 use super::*;
+use abi::conntrack::masquerade_ports;
 use abi::service::service_flags::MAGLEV;
 use abi::service::{HAIRPIN_V4, HAIRPIN_V6};
 use std::collections::BTreeSet;
@@ -183,22 +184,104 @@ fn a_closed_connection_is_balanced_anew() {
     world.delivers(A, &send(SYN), C, &tcp((&a, 1), (&c, 80), SYN));
 }
 
+/// The packet as it left towards `to`, whose source port only is open: within the ports for that.
+#[track_caller]
+pub(super) fn with_another_port(
+    (decision, bytes): (Decision, Vec<u8>),
+    to: u32,
+    make: impl Fn(u16) -> Frame,
+) -> u16 {
+    assert_eq!(decision, Decision::RedirectPeer(10 + to));
+    let expect = |port| make(port).hop().macs(HOST_MAC, workload_mac(to)).build();
+    let ports = masquerade_ports::FIRST..masquerade_ports::FIRST + masquerade_ports::COUNT;
+    let port = ports.into_iter().find(|port| bytes == expect(*port));
+    port.unwrap_or_else(|| panic!("{bytes:x?} is not {:x?} of another port", expect(0)))
+}
+
 #[test]
 fn the_same_tuple_from_two_sides() {
+    const VIP_2: &str = "10.96.0.2";
+    const VIP6_2: &str = "fd96::2";
+    for (name, vip, vip_2) in
+        [(v4 as fn(u32) -> std::string::String, VIP, VIP_2), (v6, VIP6, VIP6_2)]
+    {
+        for (protocol, make) in
+            [(TCP, (|a, b| tcp(a, b, ACK)) as fn((&str, u16), (&str, u16)) -> Frame), (UDP, udp)]
+        {
+            let mut world = World::new();
+            let (a, b) = (name(A), name(B));
+            world.service(vip, 80, protocol, 0, &[(&b, 80)]);
+            world.service(vip_2, 80, protocol, 0, &[(&b, 80)]);
+            world.delivers(A, &make((&a, 1), (vip, 80)), B, &make((&a, 1), (&b, 80)));
+            // Through another service, and directly: replies are told apart by another port.
+            for asked in [(vip_2, 80), (&*b, 80)] {
+                let request = make((&a, 1), asked);
+                let sent = world.from(A, &request);
+                let port = with_another_port(sent, B, |port| make((&a, port), (&b, 80)));
+                // It stays, also when the way to the backend is lost.
+                world.delivers(A, &request, B, &make((&a, port), (&b, 80)));
+                world.env.service_flows.remove(&tuple((&a, 1), asked, protocol));
+                world.delivers(A, &request, B, &make((&a, port), (&b, 80)));
+                world.delivers(B, &make((&b, 80), (&a, port)), A, &make(asked, (&a, 1)));
+                let event = world.last().unwrap();
+                let vip = if asked.0 == b { Address::NONE } else { address(asked.0) };
+                assert_eq!((event.kind, event.vip), (FlowKind::Reply as u8, vip));
+            }
+            world.delivers(B, &make((&b, 80), (&a, 1)), A, &make((vip, 80), (&a, 1)));
+            // The other way round.
+            world.delivers(A, &make((&a, 2), (&b, 80)), B, &make((&a, 2), (&b, 80)));
+            let sent = world.from(A, &make((&a, 2), (vip, 80)));
+            let port = with_another_port(sent, B, |port| make((&a, port), (&b, 80)));
+            world.delivers(B, &make((&b, 80), (&a, port)), A, &make((vip, 80), (&a, 2)));
+            world.delivers(B, &make((&b, 80), (&a, 2)), A, &make((&b, 80), (&a, 2)));
+            // Once it is forgotten, the tuple is free.
+            world.wait(10_000);
+            world.delivers(A, &make((&a, 1), (&b, 80)), B, &make((&a, 1), (&b, 80)));
+        }
+    }
+}
+
+/// An endpoint that reaches itself by two services from one port.
+#[test]
+fn a_hairpin_with_another_port() {
+    let mut world = World::new();
+    let (a, hairpin) = (v4(A), HAIRPIN_V4.to_string());
+    for vip in [VIP, "10.96.0.2"] {
+        world.service(vip, 80, TCP, 0, &[(&a, 8080)]);
+    }
+    let sent = tcp((&a, 4000), (VIP, 80), SYN);
+    world.delivers(A, &sent, A, &tcp((&hairpin, 4000), (&a, 8080), SYN));
+    let sent = world.from(A, &tcp((&a, 4000), ("10.96.0.2", 80), SYN));
+    let port = with_another_port(sent, A, |port| tcp((&hairpin, port), (&a, 8080), SYN));
+    let answer = tcp((&a, 8080), (&hairpin, port), SYN | ACK);
+    world.delivers(A, &answer, A, &tcp(("10.96.0.2", 80), (&a, 4000), SYN | ACK));
+}
+
+#[test]
+fn a_flow_is_refused_when_ports_are_taken() {
     let mut world = World::new();
     let (a, b) = (v4(A), v4(B));
-    world.service(VIP, 80, UDP, 0, &[(&b, 80)]);
-    world.service("10.96.0.2", 80, UDP, 0, &[(&b, 80)]);
-    world.delivers(A, &udp((&a, 1), (VIP, 80)), B, &udp((&a, 1), (&b, 80)));
-    // Directly, and through another service: replies could not be told apart.
-    world.drops(A, &udp((&a, 1), (&b, 80)), DropReason::TranslationClash);
+    for vip in [VIP, "10.96.0.2"] {
+        world.service(vip, 80, UDP, 0, &[(&b, 80)]);
+    }
+    let ports = masquerade_ports::FIRST..masquerade_ports::FIRST + masquerade_ports::COUNT;
+    for port in ports.chain([1]) {
+        world.delivers(A, &udp((&a, port), (VIP, 80)), B, &udp((&a, port), (&b, 80)));
+    }
     world.drops(A, &udp((&a, 1), ("10.96.0.2", 80)), DropReason::TranslationClash);
-    // The other way round.
-    world.delivers(A, &udp((&a, 2), (&b, 80)), B, &udp((&a, 2), (&b, 80)));
-    world.drops(A, &udp((&a, 2), (VIP, 80)), DropReason::TranslationClash);
-    // Once it is forgotten, the tuple is free.
-    world.wait(200);
-    world.delivers(A, &udp((&a, 1), (&b, 80)), B, &udp((&a, 1), (&b, 80)));
+}
+
+/// SCTP's checksum can't be corrected for another port.
+#[test]
+fn sctp_keeps_its_port() {
+    let mut world = World::new();
+    let (a, b) = (v4(A), v4(B));
+    let frame = |to: &str| between(&a, to).sctp(1, 80, 7).payload(&[1, 0, 0, 4]);
+    for vip in [VIP, "10.96.0.2"] {
+        world.service(vip, 80, protocol::SCTP, 0, &[(&b, 80)]);
+    }
+    world.delivers(A, &frame(VIP), B, &frame(&b));
+    world.drops(A, &frame("10.96.0.2"), DropReason::TranslationClash);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::timeout;
 
 use super::protocol::{Outcome, Target, Transport, Verdict};
@@ -62,7 +62,16 @@ struct Ends {
 
 /// Connects and reads the name of whoever answers.
 async fn tcp(target: &Target, ends: &mut Ends) -> io::Result<String> {
-    let stream = TcpStream::connect(target.socket_address()).await?;
+    let socket = match target.address {
+        IpAddr::V4(_) => TcpSocket::new_v4()?,
+        IpAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if target.source_port != 0 {
+        // Several connections may be made from it at once.
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::new(any(target.address), target.source_port))?;
+    }
+    let stream = socket.connect(target.socket_address()).await?;
     *ends = Ends { local: stream.local_addr().ok(), peer: stream.peer_addr().ok() };
     let mut name = String::new();
     BufReader::new(stream).read_line(&mut name).await?;
@@ -74,11 +83,7 @@ async fn tcp(target: &Target, ends: &mut Ends) -> io::Result<String> {
 
 /// Sends a datagram and expects it back behind the name of whoever answers.
 async fn udp(target: &Target, ends: &mut Ends) -> io::Result<String> {
-    let any: IpAddr = match target.address {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).await?;
+    let socket = udp_socket(target)?;
     let question: Vec<u8> = (0..16 + target.extra_bytes).map(|byte| byte as u8).collect();
     let mut answer = vec![0; question.len() + 1024];
     let length = if target.unconnected {
@@ -98,6 +103,26 @@ async fn udp(target: &Target, ends: &mut Ends) -> io::Result<String> {
     let name_len = length.checked_sub(question.len()).filter(|at| answer[*at..] == question);
     let name = name_len.map(|len| String::from_utf8_lossy(&answer[..len]).trim_end().to_owned());
     name.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "another answer than asked for"))
+}
+
+fn udp_socket(target: &Target) -> io::Result<UdpSocket> {
+    let domain = Domain::for_address(target.socket_address());
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    if target.source_port != 0 {
+        // Several questions may be asked from it at once.
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(&SocketAddr::new(any(target.address), target.source_port).into())?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// All addresses of the family.
+fn any(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
 }
 
 fn send_init(target: &Target) -> io::Result<()> {

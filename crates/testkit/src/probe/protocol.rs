@@ -67,6 +67,9 @@ pub struct Target {
     /// Ask with sendto(2) and take an answer from the target's address only (UDP only).
     #[serde(default)]
     pub unconnected: bool,
+    /// Port to ask from; any if 0 (TCP and UDP only).
+    #[serde(default)]
+    pub source_port: u16,
     /// Initiate tag of the packet that is sent (SCTP only).
     #[serde(default)]
     pub tag: u32,
@@ -74,7 +77,15 @@ pub struct Target {
 
 impl Target {
     pub fn new(transport: Transport, address: IpAddr, port: u16) -> Self {
-        Self { transport, address, port, extra_bytes: 0, unconnected: false, tag: 0 }
+        Self {
+            transport,
+            address,
+            port,
+            extra_bytes: 0,
+            unconnected: false,
+            source_port: 0,
+            tag: 0,
+        }
     }
 
     pub fn socket_address(&self) -> SocketAddr {
