@@ -185,9 +185,9 @@ fn another_port_of_the_client() {
                     let mut port = None;
                     for _ in 0..2 {
                         let (decision, bytes) = world.enters(&make((client, 4000), asked));
-                        let mut packet = Buffer { bytes, ..Buffer::default() };
+                        let packet = Buffer { bytes, ..Buffer::default() };
                         let mut parsed = crate::parse::Parsed::empty();
-                        crate::parse::parse(&mut packet, &mut parsed).unwrap();
+                        crate::parse::parse(&packet, &mut parsed).unwrap();
                         let now = parsed.tuple.source_port.number();
                         assert_eq!(*port.get_or_insert(now), now);
                         let expect = make((client, now), (&backend, 8080));
