@@ -1,24 +1,30 @@
 //! The compiler: operations to machine code, in linear time.
 //!
 //! `ir.rs` is the form in between, `flow.rs` what is known of a program's ways, and the modules
-//! next to them improve it, each in one respect; none of them knows a processor. `x86` does. What
-//! code needs of the runtime is in `native.rs`.
+//! next to them improve it, each in one respect; none of them knows a processor. `x86` and
+//! `aarch64` do. What code needs of the runtime is in `native.rs`.
 //!
 //! **Invariant:** in a program compiled as [`Mode::Checked`], every access that isn't provably in
 //! the frame is held against what was lent, every way back costs fuel, and all registers have
 //! values that the program has put there. [`Mode::Verified`] leaves all of that out, since a
 //! verifier has proved it for exactly these instructions.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod bound;
+mod cache;
 mod dead;
 mod direct;
 mod flow;
 mod ir;
+mod keys;
 mod mapping;
 pub(crate) mod native;
+mod needs;
 mod select;
+mod service;
 mod values;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(target_arch = "x86_64")]
 mod x86;
 
 use std::io;
@@ -48,10 +54,12 @@ pub struct CompileOptions {
 
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    #[error("there is no compiler for this processor and system: the interpreter runs everywhere")]
+    #[error("there is no compiler for this processor: the interpreter runs everywhere")]
     Unsupported,
     #[error("the program that was verified is another one")]
     NotVerified,
+    #[error("the program is too long: its code would be longer than jumps reach")]
+    TooLong,
     #[error("the system gives no executable memory: {0}")]
     Memory(#[from] io::Error),
 }
@@ -109,7 +117,7 @@ fn compile_with(
     Ok(Code { mapping, enter, enter_function, functions, uses_frame, uses_run })
 }
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(target_arch = "x86_64")]
 fn emit(
     code: &[ir::Inst],
     flow: &Flow,
@@ -123,7 +131,21 @@ fn emit(
     Ok(x86::emit(features, code, flow, liveness, bound, mode, options))
 }
 
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[cfg(target_arch = "aarch64")]
+fn emit(
+    code: &[ir::Inst],
+    flow: &Flow,
+    liveness: &Liveness,
+    bound: &Bound<'_>,
+    mode: Mode,
+    options: CompileOptions,
+    plain: bool,
+) -> Result<Emitted, CompileError> {
+    let features = if plain { aarch64::Features::NONE } else { *aarch64::FEATURES };
+    aarch64::emit(features, code, flow, liveness, bound, mode, options)
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn emit(
     _: &[ir::Inst],
     _: &Flow,
@@ -196,5 +218,5 @@ impl Code {
     }
 }
 
-#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests;

@@ -1,14 +1,16 @@
 //! Memory that is first written, then executed, and never both.
 //!
-//! Code is written to a file without a name, which is then mapped to be read and executed: so the
-//! mapping can't be written at any time, and no other processor has to forget what it knew of its
-//! pages, as it would if their protection were changed (that costs more than the compilation).
-//! Systems that forbid such files get pages whose protection is changed.
+//! On Linux, code is written to a file without a name, which is then mapped to be read and
+//! executed: so the mapping can't be written at any time, and no other processor has to forget what
+//! it knew of its pages, as it would if their protection were changed (that costs more than the
+//! compilation). Where there are no such files, or they are forbidden, pages are written whose
+//! protection is changed then; on Apple's own processors the system wants to know beforehand which
+//! pages that will be, and each thread may either write or execute them.
 
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _};
+use std::io;
 use std::ptr::{self, NonNull};
+
+use super::cache;
 
 /// Machine code.
 #[derive(Debug)]
@@ -26,24 +28,47 @@ const EXECUTABLE: i32 = libc::PROT_READ | libc::PROT_EXEC;
 
 impl Mapping {
     pub fn new(code: &[u8]) -> io::Result<Self> {
-        Self::of_file(code).or_else(|_| Self::of_pages(code))
+        #[cfg(target_os = "linux")]
+        let mapping = Self::of_file(code).or_else(|_| Self::of_pages(code))?;
+        #[cfg(not(target_os = "linux"))]
+        let mapping = Self::of_pages(code)?;
+        cache::forget(mapping.bytes());
+        Ok(mapping)
     }
 
+    #[cfg(target_os = "linux")]
     fn of_file(code: &[u8]) -> io::Result<Self> {
+        use std::io::Write as _;
+        use std::os::fd::{AsRawFd as _, FromRawFd as _};
+
         // SAFETY: the name is a string that ends with a zero byte.
         let fd = unsafe { libc::memfd_create(c"program".as_ptr(), libc::MFD_CLOEXEC) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the kernel has just made it for us.
-        let mut file = unsafe { File::from_raw_fd(fd) };
+        let mut file = unsafe { std::fs::File::from_raw_fd(fd) };
         file.write_all(code)?;
         Self::map(code.len(), EXECUTABLE, libc::MAP_PRIVATE, file.as_raw_fd())
     }
 
+    #[cfg(all(target_vendor = "apple", target_arch = "aarch64"))]
+    fn of_pages(code: &[u8]) -> io::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_JIT;
+        let mapping = Self::map(code.len(), EXECUTABLE | libc::PROT_WRITE, flags, -1)?;
+        // SAFETY: this thread executes no code of such pages until they are protected again, below.
+        unsafe { libc::pthread_jit_write_protect_np(0) };
+        // SAFETY: the mapping is as long, this thread may write it, and it is nobody else's.
+        unsafe { mapping.start.copy_from_nonoverlapping(NonNull::from(code).cast(), code.len()) };
+        // SAFETY: nothing more is written.
+        unsafe { libc::pthread_jit_write_protect_np(1) };
+        Ok(mapping)
+    }
+
+    #[cfg(not(all(target_vendor = "apple", target_arch = "aarch64")))]
     fn of_pages(code: &[u8]) -> io::Result<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
         let mapping = Self::map(code.len(), protection, flags, -1)?;
         // SAFETY: the mapping is as long, writable and nobody else's.
         unsafe { mapping.start.copy_from_nonoverlapping(NonNull::from(code).cast(), code.len()) };
@@ -84,7 +109,7 @@ impl Drop for Mapping {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 

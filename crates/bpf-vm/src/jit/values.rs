@@ -409,5 +409,5 @@ fn immediate(value: u64, width: Width) -> Option<i32> {
     }
 }
 
-#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests;

@@ -18,13 +18,12 @@ mod reciprocal;
 mod register;
 mod slow;
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::LazyLock;
 
 use super::bound::Bound;
 use super::flow::{Flow, Liveness};
 use super::ir::Inst;
+use super::keys::Keys;
 use super::{CompileOptions, Emitted, Mode};
 use emit::{Emitter, Job};
 
@@ -40,24 +39,6 @@ impl Features {
 
 pub(super) static FEATURES: LazyLock<Features> =
     LazyLock::new(|| Features { bmi2: std::is_x86_feature_detected!("bmi2") });
-
-/// Numbers that nobody can foresee, to hide constants behind.
-#[derive(Clone, Debug)]
-struct Keys(u64);
-
-impl Keys {
-    fn new() -> Self {
-        // Each of these states has keys of its own, from the system's random numbers.
-        Self(RandomState::new().build_hasher().finish() | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-}
 
 pub(super) fn emit(
     features: Features,

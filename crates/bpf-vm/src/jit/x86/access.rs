@@ -6,10 +6,11 @@ use bpf_isa::{Access, AtomicOp, Narrow, Register, Size, Source, Width};
 
 use super::super::ir::Address;
 use super::super::native::{Kind, Native, Window};
+use super::super::service::Service;
 use super::assembler::{Arith, Cond, Mem};
 use super::emit::{Emitter, Right};
 use super::register::{RUN, Reg, SCRATCH, SECOND, of};
-use super::slow::{Service, Slow, native};
+use super::slow::{Slow, native};
 
 impl Emitter<'_> {
     fn mem(address: Address) -> Mem {

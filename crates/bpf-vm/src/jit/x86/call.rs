@@ -7,10 +7,11 @@ use bpf_isa::Width;
 use super::super::Mode;
 use super::super::ir::Set;
 use super::super::native::{Native, Window, cost};
+use super::super::service::Service;
 use super::assembler::{Arith, Cond, Mem};
 use super::emit::Emitter;
 use super::register::{FUEL, RUN, Reg, SCRATCH, SECOND, of};
-use super::slow::{Service, Slow, native, run_field};
+use super::slow::{Slow, native, run_field};
 use crate::run::{FRAME, Run};
 
 /// Where the operands of a call by register are kept.

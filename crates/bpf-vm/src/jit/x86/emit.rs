@@ -2,17 +2,20 @@
 
 use std::mem::offset_of;
 
-use bpf_isa::{Condition, Register, Source, Width};
+use bpf_isa::{Condition, Source, Width};
 
 use super::super::bound::Bound;
 use super::super::flow::{Flow, Live, Liveness};
-use super::super::ir::{Inst, Set};
+use super::super::ir::Inst;
+use super::super::keys::Keys;
 use super::super::native::cost;
+use super::super::needs::Needs;
+use super::super::service::Service;
 use super::super::{Emitted, Mode};
+use super::Features;
 use super::assembler::{Arith, Assembler, Cond};
 use super::register::{FUEL, Reg, SCRATCH, of};
-use super::slow::{Service, Slow, run_field};
-use super::{Features, Keys};
+use super::slow::{Slow, run_field};
 use crate::run::Run;
 
 /// Where loops begin: whole lines of what the processor fetches at a time.
@@ -42,38 +45,7 @@ impl<'a> Job<'a> {
         mode: Mode,
         features: Features,
     ) -> Self {
-        let mut used = Set::NONE;
-        let mut uses_run = mode == Mode::Checked;
-        let mut calls_functions = flow.functions.len() > 1 || flow.entangled;
-        for (position, inst) in code.iter().enumerate() {
-            if !flow.is_reached(position) {
-                continue;
-            }
-            used = used.with(inst.read());
-            if let Some(register) = inst.written() {
-                used = used.with(Set::of(register));
-            }
-            uses_run |= matches!(
-                inst,
-                Inst::CallHelper { .. }
-                    | Inst::CallDirect { .. }
-                    | Inst::Processor
-                    | Inst::CallRegister { .. }
-                    | Inst::LoadPacket { .. }
-                    | Inst::MayGoto { .. }
-                    | Inst::End
-            );
-            if let Inst::LookUpArray { array, .. } = inst {
-                uses_run |= bound.arrays[*array as usize].cpus > 1;
-            }
-            calls_functions |= matches!(inst, Inst::CallRegister { .. });
-        }
-        // Without anybody who looks at frames, their number matters only where it is checked.
-        let frames_count = calls_functions && mode == Mode::Checked;
-        let uses_frame = used.has(Register::R10) || frames_count;
-        if uses_frame {
-            used = used.with(Set::of(Register::R10));
-        }
+        let Needs { uses_run, uses_frame, used } = Needs::new(code, flow, bound, mode);
         let is_used = |reg: &Reg| {
             *reg == Reg::R12 && uses_run || used.iter().any(|register| of(register) == *reg)
         };

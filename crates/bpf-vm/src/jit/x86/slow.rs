@@ -6,6 +6,7 @@ use bpf_isa::Width;
 
 use super::super::ir::Set;
 use super::super::native::{self, Kind, Native};
+use super::super::service::Service;
 use super::assembler::{Arith, Cond, Mem};
 use super::emit::Emitter;
 use super::register::{FUEL, RUN, Reg, SCRATCH, SECOND, of};
@@ -19,41 +20,6 @@ pub(super) const fn run_field(offset: usize) -> Mem {
 /// A field of [`Native`], by its offset.
 pub(super) const fn native(offset: usize) -> Mem {
     run_field(offset_of!(Run<'_>, native) + offset)
-}
-
-/// The functions of the runtime that code calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub(super) enum Service {
-    CallHelper,
-    CallRegister,
-    EnterFrame,
-    Check,
-    LoadPacket,
-    Fault,
-}
-
-impl Service {
-    pub const ALL: [Self; 6] = [
-        Self::CallHelper,
-        Self::CallRegister,
-        Self::EnterFrame,
-        Self::Check,
-        Self::LoadPacket,
-        Self::Fault,
-    ];
-
-    pub fn address(self) -> u64 {
-        let pointer = match self {
-            Self::CallHelper => native::call_helper as *const (),
-            Self::CallRegister => native::call_register as *const (),
-            Self::EnterFrame => native::enter_frame as *const (),
-            Self::Check => native::check as *const (),
-            Self::LoadPacket => native::load_packet as *const (),
-            Self::Fault => native::fault as *const (),
-        };
-        pointer.expose_provenance() as u64
-    }
 }
 
 /// What follows where a jump to here was taken.
