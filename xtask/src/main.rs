@@ -11,6 +11,7 @@ mod build_ebpf;
 mod conformance;
 mod demo;
 mod dist;
+mod foreign;
 mod fuzz;
 mod kernels;
 mod linker_cache;

@@ -14,7 +14,28 @@ pub use packages::Group;
 /// The command itself: everything that the default commands need.
 pub fn run() -> Result<()> {
     toolchain()?;
-    packages(&[Group::Demo, Group::Tests])
+    packages(&[Group::Demo, Group::Tests])?;
+    // For lints only, so nobody needs them who can't have them.
+    targets_if_possible(&APPLE)?;
+    foreign_if_possible().map(drop)
+}
+
+/// The systems of Apple, which the user-space crates compile for.
+const APPLE: [&str; 2] = ["aarch64-apple-darwin", "x86_64-apple-darwin"];
+
+/// What the machine code of another processor is tried with. Static executables of this target link
+/// with what rustc brings.
+pub const AARCH64: &str = "aarch64-unknown-linux-musl";
+
+/// As [`packages_if_possible`]: returns whether programs for AArch64 can be built and run.
+pub fn foreign_if_possible() -> Result<bool> {
+    let can_build = targets_if_possible(&[AARCH64])?;
+    let can_run = packages::ensure(&[Group::Foreign])?.is_empty();
+    Ok(can_build && can_run)
+}
+
+fn targets_if_possible(targets: &[&'static str]) -> Result<bool> {
+    Ok(toolchain::ensure_targets(targets)?.is_empty())
 }
 
 /// What compiling needs: rust-src and bpf-linker.

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use crate::{kernels, setup, workspace};
+use crate::{foreign, kernels, setup, workspace};
 
 #[derive(Args)]
 pub struct Options {
@@ -12,6 +12,10 @@ pub struct Options {
     /// them, e.g. `--kernels 5.10`
     #[arg(long)]
     kernels: bool,
+    /// Run what depends on the processor as on AArch64 instead, by an emulator; without arguments,
+    /// all tests come before that
+    #[arg(long, conflicts_with = "kernels")]
+    aarch64: bool,
     /// What is passed on to `cargo test`, e.g. `-p policy some_test -- --nocapture`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
@@ -21,7 +25,14 @@ pub fn run(options: &Options) -> Result<()> {
     if options.kernels {
         return kernels::run(&options.arguments);
     }
+    if options.aarch64 {
+        return foreign::test(&options.arguments);
+    }
     setup::toolchain()?;
     setup::packages_if_possible(&[setup::Group::Demo, setup::Group::Tests])?;
-    workspace::run(workspace::cargo().arg("test").args(&options.arguments))
+    workspace::run(workspace::cargo().arg("test").args(&options.arguments))?;
+    match options.arguments.is_empty() {
+        true => foreign::test(&[]),
+        false => Ok(()),
+    }
 }

@@ -78,7 +78,11 @@ pub struct Built {
 }
 
 pub fn build(arguments: &[&str]) -> Result<Built> {
-    let mut cargo = cargo();
+    build_with(cargo(), arguments)
+}
+
+/// As [`build`], by a cargo that was told more.
+pub fn build_with(mut cargo: Command, arguments: &[&str]) -> Result<Built> {
     cargo
         .arg("build")
         .args(arguments)

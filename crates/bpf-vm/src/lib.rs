@@ -57,7 +57,12 @@
 //! can be wrong but not harmful: it ends with a [`Fault`].
 //!
 //! Two engines do the same: the interpreter is the reference, the compiler ([`Program::compile`],
-//! x86-64 on Linux) gives machine code. What a verifier has accepted is compiled without checks.
+//! for x86-64 and AArch64) gives machine code. What a verifier has accepted is compiled without
+//! checks.
+//!
+//! The crate runs on Linux; its tests also run as on AArch64, by an emulator. For macOS it
+//! compiles, on both processors, but nobody has run it there. Memory for code is asked for as Apple
+//! wants it (`jit/mapping.rs`), and of the contexts those with packets are missing, as said above.
 //!
 //! The crate runs programs that nobody has verified. It does not know whether a kernel would
 //! accept one: that is the verifier's.

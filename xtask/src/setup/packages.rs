@@ -22,6 +22,8 @@ pub enum Group {
     Kernels,
     /// The kernel's own tests of its verifier: `cargo xtask conformance verifier`.
     Selftests,
+    /// Programs for AArch64 on other processors.
+    Foreign,
 }
 
 struct Requirement {
@@ -39,6 +41,7 @@ const KERNELS: &[Group] = &[Group::Kernels];
 const KERNELS_SELFTESTS: &[Group] = &[Group::Kernels, Group::Selftests];
 const TESTS_SELFTESTS: &[Group] = &[Group::Tests, Group::Selftests];
 const SELFTESTS: &[Group] = &[Group::Selftests];
+const FOREIGN: &[Group] = &[Group::Foreign];
 
 #[rustfmt::skip]
 const REQUIREMENTS: &[Requirement] = &[
@@ -52,6 +55,7 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { program: "tcpdump", debian: "tcpdump", fedora: "tcpdump", arch: "tcpdump", suse: "tcpdump", groups: TESTS },
     Requirement { program: "bpftool", debian: "bpftool", fedora: "bpftool", arch: "bpf", suse: "bpftool", groups: TESTS_SELFTESTS },
     Requirement { program: "qemu-system-x86_64", debian: "qemu-system-x86", fedora: "qemu-system-x86-core", arch: "qemu-system-x86", suse: "qemu-x86", groups: KERNELS },
+    Requirement { program: "qemu-aarch64", debian: "qemu-user", fedora: "qemu-user", arch: "qemu-user", suse: "qemu-linux-user", groups: FOREIGN },
     Requirement { program: "xz", debian: "xz-utils", fedora: "xz", arch: "xz", suse: "xz", groups: KERNELS_SELFTESTS },
     Requirement { program: "clang-19", debian: "clang-19", fedora: "clang19", arch: "clang19", suse: "clang19", groups: SELFTESTS },
     Requirement { program: "python3", debian: "python3-minimal", fedora: "python3", arch: "python", suse: "python3", groups: SELFTESTS },

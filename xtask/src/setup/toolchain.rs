@@ -39,6 +39,32 @@ pub fn ensure() -> Result<()> {
     Ok(())
 }
 
+/// Ensures that rustc can compile for these targets; says which it still can't.
+pub fn ensure_targets(targets: &[&'static str]) -> Result<Vec<&'static str>> {
+    let step = Step::start("targets");
+    let rustc = Rustc::probe()?;
+    let absent = || targets.iter().copied().filter(|target| !rustc.has_target(target));
+    let missing: Vec<_> = absent().collect();
+    if missing.is_empty() {
+        step.done(targets.join(", "));
+        return Ok(missing);
+    }
+    step.doing(format!("installing {} with rustup", missing.join(", ")));
+    let mut rustup = Command::new("rustup");
+    rustup.current_dir(workspace::root()).args(["target", "add"]).args(&missing);
+    let result = output(&mut rustup);
+    let missing: Vec<_> = absent().collect();
+    if missing.is_empty() {
+        step.done(targets.join(", "));
+    } else {
+        step.missing(format!("not found: {}", missing.join(", ")));
+        if let Err(error) = result {
+            println!("  {error:#}");
+        }
+    }
+    Ok(missing)
+}
+
 struct Rustc {
     version: String,
     sysroot: PathBuf,
@@ -62,6 +88,10 @@ impl Rustc {
 
     fn has_source(&self) -> bool {
         self.sysroot.join("lib/rustlib/src/rust/library/core").is_dir()
+    }
+
+    fn has_target(&self, target: &str) -> bool {
+        self.sysroot.join("lib/rustlib").join(target).join("lib").is_dir()
     }
 
     /// rustup adds the components of `rust-toolchain.toml` itself, unless automatic installation is
