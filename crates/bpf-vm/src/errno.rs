@@ -44,6 +44,7 @@ numbers! {
     EPROTONOSUPPORT = 93 "protocol not supported",
     EOPNOTSUPP = 95 "operation not supported",
     EAFNOSUPPORT = 97 "address family not supported",
+    ETIMEDOUT = 110 "nobody let go of it in time",
     EALREADY = 114 "done already",
     ENOTSUPP = 524 "operation not supported",
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bpf_object::MapType;
 
@@ -55,6 +56,8 @@ pub struct Map {
     definition: MapDefinition,
     cpus: u32,
     frozen: AtomicBool,
+    /// Frozen before anybody else had it, so that no update was on its way then.
+    sealed: AtomicBool,
     content: Content,
     /// An array or a hash of plain values that all CPUs share.
     quick: bool,
@@ -169,12 +172,12 @@ impl Map {
             MapType::BLOOM_FILTER => Content::Bloom(Bloom::new(max_entries, definition.extra)?),
             MapType::RING_BUFFER => Content::Ring(Ring::new(max_entries)?),
             MapType::USER_RING_BUFFER => Content::UserRing(UserRing::new(max_entries)),
-            MapType::PERF_EVENT_ARRAY => Content::Events(Events::new(max_entries)),
-            MapType::PROGRAM_ARRAY => Content::Programs(slots(max_entries)),
-            MapType::ARRAY_OF_MAPS => Content::Maps(slots(max_entries)),
+            MapType::PERF_EVENT_ARRAY => Content::Events(Events::new(max_entries)?),
+            MapType::PROGRAM_ARRAY => Content::Programs(slots(max_entries)?),
+            MapType::ARRAY_OF_MAPS => Content::Maps(slots(max_entries)?),
             MapType::HASH_OF_MAPS => {
                 let hash = Hash::new(key_size, max_entries, false)?;
-                let maps = slots(hash.capacity());
+                let maps = slots(hash.capacity())?;
                 Content::MapHash(hash, maps)
             }
             MapType::SOCKET_STORAGE
@@ -192,6 +195,7 @@ impl Map {
             definition,
             cpus,
             frozen: AtomicBool::new(false),
+            sealed: AtomicBool::new(false),
             content,
             home: OnceLock::new(),
         })
@@ -396,7 +400,9 @@ impl Map {
     fn locked<R>(&self, values: &Values, index: u32, act: impl FnOnce() -> R) -> Result<R, Errno> {
         let at = self.definition.spin_lock.ok_or(Errno::EINVAL)?;
         let word = values.slab.half_at(values.offset(index, 0) + u64::from(at));
-        lock_word(word);
+        if !lock_word(word) {
+            return Err(Errno::ETIMEDOUT);
+        }
         let result = act();
         word.store(0, Release);
         Ok(result)
@@ -647,21 +653,43 @@ impl Map {
     }
 }
 
-fn slots<T>(count: u32) -> Box<[Slot<T>]> {
-    (0..count).map(|_| RwLock::new(None)).collect()
+fn slots<T>(count: u32) -> Result<Box<[Slot<T>]>, Errno> {
+    many(count, || RwLock::new(None))
 }
 
-/// Waits for a spin lock in a value.
-pub(crate) fn lock_word(word: &AtomicU32) {
+/// More objects than anybody has: an object file can ask for billions.
+const MANY: u32 = 1 << 24;
+
+/// So many objects, if there is room for them.
+fn many<T>(count: u32, object: impl FnMut() -> T) -> Result<Box<[T]>, Errno> {
+    let mut objects = Vec::new();
+    if count > MANY || objects.try_reserve_exact(count as usize).is_err() {
+        return Err(Errno::ENOMEM);
+    }
+    objects.resize_with(count as usize, object);
+    Ok(objects.into())
+}
+
+/// How long a spin lock is waited for. Who holds one has a few instructions to go.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Waits for a spin lock in a value. `false` if nobody lets go of it: a program that nobody has
+/// verified may have written there.
+pub(crate) fn lock_word(word: &AtomicU32) -> bool {
     let mut tries = 0u32;
+    let mut since = None;
     while word.compare_exchange_weak(0, 1, Acquire, Relaxed).is_err() {
-        tries += 1;
+        tries = tries.wrapping_add(1);
         if tries.is_multiple_of(64) {
+            if since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                return false;
+            }
             std::thread::yield_now();
         } else {
             std::hint::spin_loop();
         }
     }
+    true
 }
 
 fn clear<T>(slots: &[Slot<T>], key: &[u8]) -> Result<(), Errno> {

@@ -10,6 +10,8 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::map::Map;
+
 /// An access to memory that the program wasn't lent, or not in this way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
@@ -30,6 +32,8 @@ pub struct Memory<'m> {
     /// The values of maps: those that are known before the run, and others.
     known_areas: Arc<[Area]>,
     areas: Vec<Area>,
+    /// The maps of `areas`, which live as long as programs may look there.
+    maps: Vec<Arc<Map>>,
     /// What of `regions` is the packet.
     packet_region: Option<Region>,
     lent: PhantomData<&'m mut [u8]>,
@@ -121,10 +125,15 @@ impl<'m> Memory<'m> {
         self.regions.retain(|region| region.start != start);
     }
 
-    /// As [`Self::add`].
-    pub(crate) fn add_area(&mut self, area: Area) {
-        if !self.known_areas.contains(&area) && !self.areas.contains(&area) {
+    /// Lends the values of a map, and keeps it as long: a run may come upon maps that nobody else
+    /// has any more, and what was lent to one run may be lent to the next.
+    pub(crate) fn add_map(&mut self, map: &Arc<Map>) {
+        if let Some(area) = map.area()
+            && !self.known_areas.contains(&area)
+            && !self.areas.contains(&area)
+        {
             self.areas.push(area);
+            self.maps.push(map.clone());
         }
     }
 

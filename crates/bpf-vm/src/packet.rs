@@ -114,9 +114,18 @@ impl Packet {
     /// The room that the kernel gives XDP programs.
     pub(crate) fn limit_to_frame(&mut self) {
         let bounds = &mut self.bounds;
-        bounds.floor = bounds.data - XDP_HEADROOM;
+        // What programs have put before it may have used up the room.
+        let room = HEADROOM.min(bounds.length - bounds.len());
+        if bounds.data < XDP_HEADROOM && bounds.data < room {
+            let by = room - bounds.data;
+            bounds.shift(bounds.meta, bounds.meta + by, bounds.end - bounds.meta);
+            bounds.meta += by;
+            bounds.data += by;
+            bounds.end += by;
+        }
+        bounds.floor = bounds.data.saturating_sub(XDP_HEADROOM);
         // Nothing of earlier packets.
-        bounds.clear(bounds.floor, XDP_HEADROOM);
+        bounds.clear(bounds.floor, bounds.data - bounds.floor);
         let length = bounds.end - bounds.data;
         let frame = (XDP_HEADROOM + length + XDP_TRAILER).next_multiple_of(XDP_FRAME);
         bounds.ceiling = (bounds.floor + frame - XDP_TRAILER).min(bounds.length);

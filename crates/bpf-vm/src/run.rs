@@ -304,6 +304,8 @@ impl Run<'_> {
             return Ok(Called::Returned(REFUSED));
         }
         self.tail_calls += 1;
+        // Between two compiled programs an interpreted one may have given memory back.
+        self.native.forget();
         let depth = self.depth;
         let result = target.execute(self, 0, arguments);
         self.depth = depth;

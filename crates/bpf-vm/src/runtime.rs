@@ -236,6 +236,7 @@ impl Runtime {
         let Some((key, copy)) = self.key_of(map, due.value) else { return Ok(()) };
         let mut state = State::new(Arc::default(), Kind::Other, image);
         state.program = Some(due.program.clone());
+        state.fires = true;
         let mut input = Input { fuel: self.inner.fuel, ..Input::default() };
         input.memory.add_areas(self.areas());
         input.memory.add(key);

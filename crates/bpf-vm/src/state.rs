@@ -98,6 +98,8 @@ pub(crate) struct State {
     pub dynptrs: Vec<Option<Dynptr>>,
     /// What programs may still point to.
     pub kept: Vec<Arc<Slab>>,
+    /// Copies of keys that callbacks were given, for the next ones.
+    pub copies: Vec<Arc<Slab>>,
     pub sockets: Vec<Lent>,
     /// The socket that the context belongs to.
     pub context_socket: Option<Socket>,
@@ -110,6 +112,8 @@ pub(crate) struct State {
     pub return_value: i32,
     /// Addresses of the spin locks that the program holds.
     pub locked: Vec<u64>,
+    /// It is a timer's callback that runs.
+    pub fires: bool,
     pub callback_flags: u32,
     pub bound: Option<crate::context::Endpoint>,
     /// What iterators over bits have copied.
@@ -139,6 +143,7 @@ impl State {
             reserved: Vec::new(),
             dynptrs: Vec::new(),
             kept: Vec::new(),
+            copies: Vec::new(),
             sockets: Vec::new(),
             context_socket: None,
             assigned: None,
@@ -149,6 +154,7 @@ impl State {
             options: Vec::new(),
             return_value: 0,
             locked: Vec::new(),
+            fires: false,
             callback_flags: 0,
             bound: None,
             program: None,

@@ -132,7 +132,7 @@ impl Skb {
         image.set_word(s::TC_CLASSID, self.tc_classid);
         image.set_double(s::TSTAMP, self.tstamp);
         image.put(s::TSTAMP_TYPE, &[self.tstamp_type]);
-        image.set_word(s::WIRE_LEN, packet.len() as u32);
+        image.set_word(s::WIRE_LEN, packet.len());
         image.set_word(s::GSO_SEGS, self.gso_segs);
         image.set_word(s::GSO_SIZE, self.gso_size);
         if let Some(socket) = &self.socket {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::map::update::LOCK;
 use crate::map::{Content, Who, lock_word};
 use crate::memory;
+use crate::slab::Slab;
 
 /// The longest key that needs no allocation.
 const SHORT: usize = 64;
@@ -37,9 +39,7 @@ fn find_on(shared: &Shared, call: &mut Call<'_, '_>, map: &Arc<Map>, cpu: u32) -
         let Some(inner) = inner else { return Ok(0) };
         let handle = shared.add_map(&inner);
         // It may be newer than the run.
-        if let Some(area) = inner.area() {
-            call.memory().add_area(area);
-        }
+        call.memory().add_map(&inner);
         return Ok(handle.unwrap_or_default());
     }
     if map.definition().kind == bpf_object::MapType::SOCKET_MAP
@@ -79,6 +79,10 @@ pub(super) fn update(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [map, key, value, flags, _] = call.arguments;
     let map = shared.map(map)?;
     let cpu = cpu(call)?;
+    // It would wait for itself.
+    if flags & LOCK != 0 && !call.state::<State>()?.locked.is_empty() {
+        return Err(Reason::Helper("a program holds one spin lock at a time".to_owned()).into());
+    }
     let value = read_bytes(call, value, map.definition().value_size.into())?;
     let who = Who::Program { cpu };
     code(with_key(call, map, key, |key| map.update_as(who, key, &value, flags))?)
@@ -163,25 +167,41 @@ pub(super) fn for_each(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         Ok(elements) => elements,
         Err(error) => return code(Err(error)),
     };
+    let stride = u64::from(map.definition().key_size.next_multiple_of(8));
+    let copies = match copies(call.state::<State>()?, stride * elements.len() as u64) {
+        Ok(copies) => copies,
+        Err(error) => return code(Err(error)),
+    };
+    let (start, length) = (copies.address(), copies.len());
+    call.memory().add(memory::Region { start, length, writable: false });
     let mut count = 0;
+    let mut over = Ok(0);
     for (key, value) in elements {
-        // The callback gets a copy of the key, which lives as long as the run.
-        let copy = match crate::slab::Slab::new(key.len() as u64) {
-            Ok(slab) => Arc::new(slab),
-            Err(error) => return code(Err(error)),
-        };
-        copy.store(0, &key);
-        let region =
-            memory::Region { start: copy.address(), length: key.len() as u64, writable: false };
-        call.memory().add(region);
-        let result = call.invoke(callback, [handle, region.start, value, context, 0]);
-        call.memory().take_back(region.start);
+        // As for a jump back, as of `bpf_loop`.
+        over = call.burn(1).map(|()| 0);
+        if over.is_err() {
+            break;
+        }
+        copies.store(count * stride, &key);
+        let key = copies.address() + count * stride;
+        over = call.invoke(callback, [handle, key, value, context, 0]);
         count += 1;
-        if result? != 0 {
+        if !matches!(over, Ok(0)) {
             break;
         }
     }
-    Ok(count)
+    call.state::<State>()?.copies.push(copies);
+    over.map(|_| count)
+}
+
+/// Memory for the keys that callbacks are given. It is lent as long as the run lasts, since they may
+/// have kept where a key was; who goes over a map next gets it again.
+fn copies(state: &mut State, bytes: u64) -> Result<Arc<Slab>, Errno> {
+    let large = state.copies.iter().position(|slab| slab.len() >= bytes);
+    match large {
+        Some(at) => Ok(state.copies.swap_remove(at)),
+        None => Slab::new(bytes.next_power_of_two()).map(Arc::new),
+    }
 }
 
 /// Rounds of `bpf_loop` (`BPF_MAX_LOOPS`).
@@ -219,9 +239,11 @@ pub(super) fn lock(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     if !state.locked.is_empty() {
         return Err(Reason::Helper("a program holds one spin lock at a time".to_owned()).into());
     }
-    state.locked.push(address);
     // SAFETY: checked to be writable and aligned.
-    lock_word(unsafe { memory::atomic32(address) });
+    if !lock_word(unsafe { memory::atomic32(address) }) {
+        return Err(Reason::Helper("nobody lets go of this spin lock".to_owned()).into());
+    }
+    call.state::<State>()?.locked.push(address);
     Ok(0)
 }
 

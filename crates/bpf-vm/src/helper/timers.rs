@@ -107,12 +107,15 @@ pub(super) fn start(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     if flags & !(ABSOLUTE | PINNED) != 0 {
         return code(Err(Errno::EINVAL));
     }
+    let fires = call.state::<State>()?.fires;
     code(with(shared, call, |timer, now| {
         if timer.callback.is_none() {
             return Err(Errno::EINVAL);
         }
         let from = if flags & ABSOLUTE != 0 { 0 } else { now };
-        timer.due = Some(from.saturating_add(nanoseconds));
+        // Time passes before a callback runs again, or it would run for ever at once.
+        let earliest = if fires { now.saturating_add(1) } else { 0 };
+        timer.due = Some(from.saturating_add(nanoseconds).max(earliest));
         Ok(())
     })?)
 }

@@ -125,7 +125,8 @@ extern "C" fn update_element(map: u64, key: u64, value: u64, flags: u64, run: *m
 }
 
 pub(super) fn update(map: &Map) -> Option<Direct> {
-    is_plain(map).then_some(update_element)
+    // Whether the program holds a lock is known to the helper.
+    (is_plain(map) && map.definition().spin_lock.is_none()).then_some(update_element)
 }
 
 extern "C" fn delete_element(map: u64, key: u64, _: u64, _: u64, run: *mut ()) -> u64 {

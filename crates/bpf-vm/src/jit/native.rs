@@ -70,6 +70,14 @@ impl Default for Native {
     }
 }
 
+impl Native {
+    /// The next accesses are looked up anew.
+    pub fn forget(&mut self) {
+        self.readable = Window::default();
+        self.writable = Window::default();
+    }
+}
+
 /// Enters code for `program`; `enter` does it.
 pub(crate) fn execute(
     program: &Program,
@@ -140,8 +148,7 @@ impl Run<'_> {
         let call = || self.call_helper(program, index, arguments, || slot(program, position));
         let result = catch_unwind(AssertUnwindSafe(call));
         // The helper may have taken memory back.
-        self.native.readable = Window::default();
-        self.native.writable = Window::default();
+        self.native.forget();
         match result {
             Ok(Ok(Called::Returned(value))) => Outcome { value, way: ON },
             Ok(Ok(Called::Replaced(value))) => Outcome { value, way: RETURN },

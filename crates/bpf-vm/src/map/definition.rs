@@ -125,6 +125,10 @@ impl MapDefinition {
         }
         for (at, size) in self.managed() {
             must(at.checked_add(size).is_some_and(|end| end <= self.value_size))?;
+            must(at.is_multiple_of(size.min(8)))?;
+        }
+        if let (Some(lock), Some(timer)) = (self.spin_lock, self.timer) {
+            must(lock + SPIN_LOCK <= timer || timer + TIMER <= lock)?;
         }
         let value = u64::from(self.value_size);
         let fits_cpu =

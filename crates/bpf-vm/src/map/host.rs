@@ -345,6 +345,20 @@ impl Map {
         if self.frozen.swap(true, Release) { Err(Errno::EBUSY) } else { Ok(()) }
     }
 
+    /// As [`Self::freeze`], for a map that nobody else has yet: its values stay what they are now.
+    pub(crate) fn seal(&self) -> Result<(), Errno> {
+        self.freeze()?;
+        self.sealed.store(true, Release);
+        Ok(())
+    }
+
+    /// Whether its first value is this one, and always will be.
+    pub(crate) fn is_always(&self, value: &[u8]) -> bool {
+        self.sealed.load(Acquire)
+            && self.definition.flags & flag::RDONLY_PROG != 0
+            && self.lookup(&0u32.to_ne_bytes()).is_ok_and(|held| held == value)
+    }
+
     /// Puts a program into a program array.
     pub fn set_program(&self, index: u32, program: Arc<Program>) -> Result<(), Errno> {
         self.writable()?;

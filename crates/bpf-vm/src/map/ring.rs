@@ -212,7 +212,7 @@ impl UserRing {
 /// Records from programs by CPU, of which as many are kept as fit.
 #[derive(Debug)]
 pub(crate) struct Events {
-    entries: Vec<Mutex<VecDeque<Vec<u8>>>>,
+    entries: Box<[Mutex<VecDeque<Vec<u8>>>]>,
     lost: AtomicU64,
 }
 
@@ -220,9 +220,9 @@ pub(crate) struct Events {
 const WAITING: usize = 1 << 14;
 
 impl Events {
-    pub fn new(max_entries: u32) -> Self {
-        let entries = (0..max_entries).map(|_| Mutex::default()).collect();
-        Self { entries, lost: AtomicU64::new(0) }
+    pub fn new(max_entries: u32) -> Result<Self, Errno> {
+        let entries = super::many(max_entries, Mutex::default)?;
+        Ok(Self { entries, lost: AtomicU64::new(0) })
     }
 
     pub fn output(&self, index: u32, record: Vec<u8>) -> Result<(), Errno> {

@@ -150,7 +150,8 @@ impl<'a> Loader<'a> {
             let theirs = given.definition();
             let same = theirs.kind == definition.kind
                 && theirs.key_size == definition.key_size
-                && theirs.value_size == definition.value_size;
+                && theirs.value_size == definition.value_size
+                && fits_inner(&definition, theirs);
             let other = || RuntimeError::OtherMap { map: map.name.clone() };
             return same.then(|| given.clone()).ok_or_else(other);
         }
@@ -231,7 +232,15 @@ fn helper_name(id: i32) -> String {
     known.map_or_else(|| format!("helper {id}"), |known| format!("{} ({id})", known.name))
 }
 
-fn definition(object: &Object, map: &bpf_object::Map, cpus: u32) -> MapDefinition {
+/// Whether maps of a map of maps may be what the other says.
+pub(super) fn fits_inner(expected: &MapDefinition, theirs: &MapDefinition) -> bool {
+    match (&expected.inner, &theirs.inner) {
+        (Some(expected), Some(theirs)) => theirs.fits(expected),
+        _ => true,
+    }
+}
+
+pub(super) fn definition(object: &Object, map: &bpf_object::Map, cpus: u32) -> MapDefinition {
     let mut definition =
         MapDefinition::new(map.kind, map.key_size, map.value_size, map.max_entries)
             .with_flags(map.flags)
@@ -298,7 +307,7 @@ fn fill(object: &Object, index: usize, maps: &[Option<Arc<Map>>]) -> Result<(), 
     let frozen = matches!(map.origin, Origin::Configuration)
         || map.flags & crate::map::flag::RDONLY_PROG != 0;
     if frozen {
-        made.freeze().map_err(failed)?;
+        made.seal().map_err(failed)?;
     }
     Ok(())
 }

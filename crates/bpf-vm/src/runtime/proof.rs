@@ -51,10 +51,17 @@ pub(super) fn unchecked(
     }
     let request = Request::of_kind(linked, kind).object(object);
     let Verdict::Accepted(verified) = bpf_verifier::verify(&request) else { return Ok(None) };
+    let bound = |index: usize| maps.get(index).and_then(Option::as_ref);
     let fits = |shape: &MapShape| {
-        maps.get(shape.index).and_then(Option::as_ref).is_some_and(|map| fits(shape, map))
+        bound(shape.index)
+            .is_some_and(|map| fits(shape, map) && fits_inner(runtime, object, shape, map))
     };
-    if !keeps_to_runs(verified.facts()) || !verified.maps().iter().all(fits) {
+    // The proof was found with values that never change: another map may have others.
+    let is_always = |(map, value)| bound(map).is_some_and(|map| map.is_always(value));
+    if !keeps_to_runs(verified.facts())
+        || !verified.maps().iter().all(fits)
+        || !verified.constants().all(is_always)
+    {
         return Ok(None);
     }
     let functions = load::functions(object, linked);
@@ -93,6 +100,18 @@ fn fits(shape: &MapShape, map: &Map) -> bool {
         && definition.value_size == shape.value_size
         && definition.max_entries >= shape.max_entries
         && definition.flags == shape.flags
+}
+
+/// Whether the maps in a map of maps are like those that were verified.
+fn fits_inner(runtime: &Runtime, object: &Object, shape: &MapShape, map: &Map) -> bool {
+    if !shape.kind.holds_maps() {
+        return true;
+    }
+    let expected = object.maps.get(shape.index).filter(|map| map.inner.is_some());
+    expected.is_some_and(|expected| {
+        let expected = load::definition(object, expected, runtime.cpus());
+        load::fits_inner(&expected, map.definition())
+    })
 }
 
 #[cfg(test)]
