@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
 
 use crate::{setup, workspace};
 
@@ -38,6 +39,14 @@ pub fn test(arguments: &[String]) -> Result<()> {
     workspace::run(cargo().arg("test").args(["--target", TARGET]).args(TESTS).args(arguments))
 }
 
+/// Runs the tests of packets as on a system without memory below 4 GiB.
+pub fn test_window() -> Result<()> {
+    println!("as without memory below 4 GiB:");
+    let tests = ["--lib", "--test=kernel_helpers", "--test=tables", "--quiet"];
+    let window = ["--package=bpf-vm", "--features=packet-window"];
+    workspace::run(workspace::cargo().arg("test").args(window).args(tests))
+}
+
 /// Cargo with the linker that rustc brings, and the emulator.
 fn cargo() -> Command {
     let mut cargo = workspace::cargo();
@@ -47,6 +56,12 @@ fn cargo() -> Command {
     cargo
 }
 
+/// What can be emulated.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Processor {
+    Aarch64,
+}
+
 /// An executable of `package` for AArch64, and the emulator to run it with.
 #[derive(Debug)]
 pub struct Emulated {
@@ -54,11 +69,11 @@ pub struct Emulated {
 }
 
 impl Emulated {
-    pub fn build(package: &str, name: &str) -> Result<Self> {
+    pub fn build(package: &str, name: &str, profile: &str) -> Result<Self> {
         if !setup::foreign_if_possible()? {
             bail!("programs for AArch64 can't be built and run here");
         }
-        let arguments = ["-p", package, "--bin", name, "--target", TARGET];
+        let arguments = ["--profile", profile, "-p", package, "--bin", name, "--target", TARGET];
         let built = workspace::build_with(cargo(), &arguments)?;
         let found = built.executables.into_iter().find(|(built, _)| built == name);
         let (_, executable) = found.with_context(|| format!("no {name} was built"))?;

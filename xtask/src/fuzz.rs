@@ -9,6 +9,7 @@ use std::process::{self, Command};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use crate::foreign::{Emulated, Processor};
 use crate::{linker_cache, workspace};
 
 #[derive(Args)]
@@ -27,6 +28,9 @@ pub struct Fuzz {
     /// Also ask the kernel about one program in N; takes root
     #[arg(long, value_name = "N", default_value_t = 0)]
     kernel: u64,
+    /// Run it as on another processor, by an emulator
+    #[arg(long = "target", value_name = "PROCESSOR")]
+    processor: Option<Processor>,
     /// Objects to damage, in addition to small ones of our own and those that `cargo xtask
     /// conformance verifier` has compiled
     #[arg(long = "object", value_name = "FILE")]
@@ -34,10 +38,15 @@ pub struct Fuzz {
 }
 
 pub fn run(options: &Fuzz) -> Result<()> {
-    let built = workspace::build(&["--release", "-p", "fuzz", "--bins"])?;
-    let (_, program) =
-        built.executables.iter().find(|(name, _)| name == "skep-fuzz").context("no skep-fuzz")?;
-    let mut command = Command::new(program);
+    let mut command = match options.processor {
+        Some(Processor::Aarch64) => Emulated::build("fuzz", "skep-fuzz", "release")?.command(),
+        None => {
+            let built = workspace::build(&["--release", "-p", "fuzz", "--bins"])?;
+            let found = built.executables.iter().find(|(name, _)| name == "skep-fuzz");
+            let (_, program) = found.context("no skep-fuzz")?;
+            Command::new(program)
+        }
+    };
     command.arg(&options.target);
     let Fuzz { seed, count, seconds, kernel, .. } = *options;
     command.args([seed, count, seconds, kernel].map(|number| number.to_string()));

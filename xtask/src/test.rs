@@ -32,7 +32,7 @@ pub fn run(options: &Options) -> Result<()> {
     setup::packages_if_possible(&[setup::Group::Demo, setup::Group::Tests])?;
     workspace::run(workspace::cargo().arg("test").args(&options.arguments))?;
     match options.arguments.is_empty() {
-        true => foreign::test(&[]),
+        true => foreign::test_window().and_then(|()| foreign::test(&[])),
         false => Ok(()),
     }
 }

@@ -46,8 +46,8 @@
 //! - [`map`]: maps with the kernel's semantics and error numbers; `map/host.rs` is bpf(2).
 //! - `helper`: the functions that programs call, listed in [`HELPERS`].
 //! - [`context`], `packet`: what programs are given, byte for byte as the kernel's user API has it.
-//!   Contexts hold a packet's bounds in 32 bits, so packets lie below 4 GiB. A system without
-//!   memory there (macOS reserves it) says [`PacketError::NoLowMemory`], and runs the rest.
+//!   Contexts hold a packet's bounds in 32 bits, so packets lie below 4 GiB, or in a window that
+//!   stands for that where a system has no memory there (`window.rs`).
 //! - `runtime`: objects to maps and programs, and their runs.
 //!
 //! Below that, a [`Program`] is loaded once (decoded, its jumps resolved, its helpers and addresses
@@ -62,7 +62,8 @@
 //!
 //! The crate runs on Linux; its tests also run as on AArch64, by an emulator. For macOS it
 //! compiles, on both processors, but nobody has run it there. Memory for code is asked for as Apple
-//! wants it (`jit/mapping.rs`), and of the contexts those with packets are missing, as said above.
+//! wants it (`jit/mapping.rs`). Runs on packets are the interpreter's there, whatever the program was
+//! compiled to: the window isn't known to machine code.
 //!
 //! The crate runs programs that nobody has verified. It does not know whether a kernel would
 //! accept one: that is the verifier's.
@@ -94,6 +95,7 @@ mod runtime;
 pub mod semantics;
 mod slab;
 mod state;
+mod window;
 mod world;
 
 pub use clock::Clock;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::map::Map;
+use crate::window;
 
 /// An access to memory that the program wasn't lent, or not in this way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,6 +151,11 @@ impl<'m> Memory<'m> {
         kept.regions.clear();
     }
 
+    /// Whether something was lent that compiled code can't find.
+    pub(crate) fn is_in_window(&self) -> bool {
+        self.regions.iter().any(|region| window::holds(region.start))
+    }
+
     /// Lends the values of maps, which whoever calls this keeps until the run is over.
     pub(crate) fn add_areas(&mut self, areas: Arc<[Area]>) {
         self.known_areas = areas;
@@ -214,7 +220,7 @@ number!(u8, u16, u32, u64, i8, i16, i32);
 /// The bytes lie in a region, or are the program's stack.
 #[inline(always)]
 pub(crate) unsafe fn load<T: Number>(address: u64) -> u64 {
-    let pointer = std::ptr::with_exposed_provenance::<T>(address as usize);
+    let pointer = std::ptr::with_exposed_provenance::<T>(window::host(address));
     // SAFETY: the caller promises that the bytes can be read; all bit patterns are numbers.
     unsafe { pointer.read_unaligned() }.extend()
 }
@@ -224,7 +230,7 @@ pub(crate) unsafe fn load<T: Number>(address: u64) -> u64 {
 /// The bytes lie in a region that can be written, or are the program's stack.
 #[inline(always)]
 pub(crate) unsafe fn store<T: Number>(address: u64, value: u64) {
-    let pointer = std::ptr::with_exposed_provenance_mut::<T>(address as usize);
+    let pointer = std::ptr::with_exposed_provenance_mut::<T>(window::host(address));
     // SAFETY: the caller promises that the bytes can be written.
     unsafe { pointer.write_unaligned(T::truncate(value)) };
 }
@@ -233,7 +239,7 @@ pub(crate) unsafe fn store<T: Number>(address: u64, value: u64) {
 ///
 /// As for [`store`]; the address is aligned to 8 bytes.
 pub(crate) unsafe fn atomic64<'a>(address: u64) -> &'a AtomicU64 {
-    let pointer = std::ptr::with_exposed_provenance_mut(address as usize);
+    let pointer = std::ptr::with_exposed_provenance_mut(window::host(address));
     // SAFETY: the caller promises memory that can be written and is aligned.
     unsafe { AtomicU64::from_ptr(pointer) }
 }
@@ -242,7 +248,7 @@ pub(crate) unsafe fn atomic64<'a>(address: u64) -> &'a AtomicU64 {
 ///
 /// As for [`store`]; the address is aligned to 4 bytes.
 pub(crate) unsafe fn atomic32<'a>(address: u64) -> &'a AtomicU32 {
-    let pointer = std::ptr::with_exposed_provenance_mut(address as usize);
+    let pointer = std::ptr::with_exposed_provenance_mut(window::host(address));
     // SAFETY: the caller promises memory that can be written and is aligned.
     unsafe { AtomicU32::from_ptr(pointer) }
 }

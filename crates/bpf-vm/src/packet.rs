@@ -7,6 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::slab::{copy_from, copy_to};
+use crate::window;
 
 mod low;
 
@@ -33,7 +34,7 @@ static BUFFERS: Mutex<Vec<Pages>> = Mutex::new(Vec::new());
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {
     #[error(
-        "no memory below 4 GiB on this system: contexts with packets need it, since they hold \
+        "no memory below 4 GiB, or in place of it: contexts with packets need it, since they hold \
          addresses in 32 bits"
     )]
     NoLowMemory,
@@ -170,7 +171,7 @@ impl Bounds {
     fn pointer(&self, at: u32, length: usize) -> *mut u8 {
         let end = u64::from(at) + length as u64;
         assert!(end <= self.length.into(), "access behind the end of a packet's buffer");
-        std::ptr::with_exposed_provenance_mut((self.base + u64::from(at)) as usize)
+        std::ptr::with_exposed_provenance_mut(window::host(self.base + u64::from(at)))
     }
 
     /// Copies from the buffer.

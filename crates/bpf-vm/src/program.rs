@@ -146,8 +146,8 @@ impl Program {
         arguments: [u64; 5],
     ) -> Result<u64, Stop> {
         match &self.code {
-            Some(code) => code.execute(self, run, entry, arguments),
-            None => interpret::execute(self, run, entry, arguments),
+            Some(code) if !run.is_interpreted => code.execute(self, run, entry, arguments),
+            _ => interpret::execute(self, run, entry, arguments),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::jit::native::Native;
 use crate::memory::{self, AccessError, Memory, ORDER, Region, load, store};
 use crate::program::{Input, Program, slot_of_code};
 use crate::state::State;
+use crate::window;
 
 /// Bytes of stack per function, as in the kernel.
 pub const FRAME: usize = 512;
@@ -45,7 +46,9 @@ pub(crate) fn run_from(
     entry: usize,
     input: &mut Input<'_>,
 ) -> Result<u64, Fault> {
+    let is_interpreted = window::IS_USED && input.memory.is_in_window();
     if entry == 0
+        && !is_interpreted
         && let Some(code) = &program.code
         && let Some(result) = code.execute_alone(&input.arguments)
     {
@@ -61,6 +64,7 @@ pub(crate) fn run_from(
         tail_calls: 0,
         cpu: cpu(input.state.as_deref()),
         depth: 0,
+        is_interpreted,
         native: Native::default(),
         stop: None,
         memory: shortened(&mut input.memory),
@@ -117,6 +121,8 @@ pub(crate) struct Run<'m> {
     pub stack_end: u64,
     /// The current frame, counted from 0.
     pub depth: usize,
+    /// Whether compiled code must not be used.
+    pub is_interpreted: bool,
     pub memory: &'m mut Memory<'m>,
     state: Option<&'m mut dyn Any>,
 }
@@ -341,7 +347,7 @@ impl<'m> Call<'_, 'm> {
     /// Copies from the program's memory.
     pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Stop> {
         self.run.check(address, into.len() as u64, false)?;
-        let start = ptr::with_exposed_provenance::<u8>(address as usize);
+        let start = ptr::with_exposed_provenance::<u8>(window::host(address));
         // SAFETY: checked to be readable. The program may hold `into` only if it was lent to it,
         // then the borrow checker would have refused this call.
         unsafe { start.copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) };
@@ -351,7 +357,7 @@ impl<'m> Call<'_, 'm> {
     /// Copies to the program's memory.
     pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Stop> {
         self.run.check(address, bytes.len() as u64, true)?;
-        let start = ptr::with_exposed_provenance_mut::<u8>(address as usize);
+        let start = ptr::with_exposed_provenance_mut::<u8>(window::host(address));
         // SAFETY: checked to be writable; `bytes` is none of the program's memory, as above, or
         // memory that it can only read.
         unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
@@ -370,7 +376,7 @@ impl<'m> Call<'_, 'm> {
         if !frame.holds(address, LENGTH as u64) {
             self.run.check(address, LENGTH as u64, false)?;
         }
-        let start = ptr::with_exposed_provenance::<[u8; LENGTH]>(address as usize);
+        let start = ptr::with_exposed_provenance::<[u8; LENGTH]>(window::host(address));
         // SAFETY: checked to be readable.
         Ok(unsafe { start.read_unaligned() })
     }

@@ -9,9 +9,9 @@ use std::process::{self, Stdio};
 use anyhow::{Context as _, Result, bail};
 use bpf_isa::vector::{Expected, Vector};
 use bpf_vm::conformance::{self, Engine};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use crate::foreign::Emulated;
+use crate::foreign::{Emulated, Processor};
 
 #[derive(Args)]
 pub struct Isa {
@@ -19,12 +19,7 @@ pub struct Isa {
     folder: PathBuf,
     /// Run them as on another processor, by an emulator
     #[arg(long, value_name = "PROCESSOR")]
-    target: Option<Target>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Target {
-    Aarch64,
+    target: Option<Processor>,
 }
 
 pub fn run(options: &Isa) -> Result<()> {
@@ -37,7 +32,7 @@ pub fn run(options: &Isa) -> Result<()> {
     files.retain(|path| path.extension().is_some_and(|extension| extension == "data"));
     files.sort();
     let emulated = match options.target {
-        Some(Target::Aarch64) => Some(Emulated::build("bpf-vm", "skep-conformance")?),
+        Some(Processor::Aarch64) => Some(Emulated::build("bpf-vm", "skep-conformance", "dev")?),
         None => None,
     };
     let mut any_failed = false;
