@@ -3,16 +3,20 @@
 use std::fmt;
 
 use bpf_isa::text::{Syntax, disassemble_one};
-use bpf_isa::{Condition, Instruction};
+use bpf_isa::{Callee, Condition, Instruction, Wide};
 
+use crate::code::Calls;
 use crate::engine::Engine;
 use crate::register::{Flags, Kind, Register};
 use crate::rule::Rule;
 use crate::state::{Frame, Jump};
 use crate::verdict::{Refusal, RefusedAt, Step};
 
+/// The registers that calls keep: r6 to r9.
+const KEPT: u16 = 0x3c0;
+
 /// So many steps of the path are shown.
-const STEPS: usize = 12;
+const STEPS: usize = 64;
 
 impl Engine<'_> {
     pub(crate) fn explain(&self, rule: Rule, message: String, slot: Option<usize>) -> Refusal {
@@ -29,10 +33,17 @@ impl Engine<'_> {
         let Some(slot) = slot else { return refusal };
         let Some(instruction) = self.code.at(slot) else { return refusal };
         let (reads, _) = crate::code::reads_and_writes(&instruction, |callee| {
-            crate::code::Calls::arguments(&self.kernel_calls(), callee)
+            Calls::arguments(&self.kernel_calls(), callee)
         });
         refusal.registers = registers(self.state.frame(), reads);
-        refusal.path = self.path(reads);
+        let (path, moved) = self.path(rule, reads);
+        refusal.path = path;
+        if let Some(slot) = moved {
+            refusal.hint = format!(
+                "the call at {slot} may move the packet: if this pointed there, read it from the \
+                 context again behind the call, and check it again"
+            );
+        }
         refusal.place = Some(self.place(slot, &instruction));
         refusal
     }
@@ -47,30 +58,39 @@ impl Engine<'_> {
             line: line.map_or(0, |line| line.line),
             column: line.map_or(0, |line| line.column),
             text: line.map(|line| line.text.trim().to_owned()).unwrap_or_default(),
-            instruction: disassemble_one(instruction, Syntax::Llvm),
+            instruction: self.spell(slot, instruction),
         }
     }
 
     /// The branches that led here, and the instructions that last wrote what matters.
-    fn path(&self, registers: u16) -> Vec<Step> {
+    /// Also where the packet may have been moved away from under a pointer.
+    fn path(&self, rule: Rule, registers: u16) -> (Vec<Step>, Option<usize>) {
+        let mut moved = None;
         let mut steps = Vec::new();
         let mut wanted = registers;
+        // A register that a call keeps, but with a pointer in it that no longer counts.
+        let mut lost = if rule == Rule::InvalidAccess { registers & KEPT } else { 0 };
         for slot in self.way_back() {
             if steps.len() >= STEPS {
                 break;
             }
             let Some(instruction) = self.code.at(slot.0) else { continue };
             let (reads, writes) = crate::code::reads_and_writes(&instruction, |callee| {
-                crate::code::Calls::arguments(&self.kernel_calls(), callee)
+                Calls::arguments(&self.kernel_calls(), callee)
             });
             let decides = matches!(instruction, Instruction::JumpIf { .. });
-            if writes & wanted == 0 && !decides {
+            lost &= !writes;
+            let moves = lost != 0 && self.changes_packet(slot.0, &instruction);
+            if moves && moved.is_none() {
+                moved = Some(slot.0);
+            }
+            if writes & wanted == 0 && !decides && !moves {
                 continue;
             }
-            if !decides {
+            if !decides && writes & wanted != 0 {
                 wanted = wanted & !writes | reads;
             }
-            let mut what = disassemble_one(&instruction, Syntax::Llvm);
+            let mut what = self.spell(slot.0, &instruction);
             if let Instruction::JumpIf { condition, .. } = instruction {
                 let taken = slot.1 != slot.0 + 1;
                 what.push_str(if taken { ": taken" } else { ": not taken" });
@@ -81,7 +101,39 @@ impl Engine<'_> {
             steps.push(Step { slot: slot.0, line, what });
         }
         steps.reverse();
-        steps
+        (steps, moved)
+    }
+
+    fn changes_packet(&self, slot: usize, instruction: &Instruction) -> bool {
+        let Instruction::Call { callee } = *instruction else { return false };
+        Calls::changes_packet(&self.kernel_calls(), slot, callee)
+    }
+
+    /// An instruction, and the name of what it calls or points to.
+    fn spell(&self, slot: usize, instruction: &Instruction) -> String {
+        let text = disassemble_one(instruction, Syntax::Llvm);
+        let map = |index: i32| self.maps.get(usize::try_from(index).ok()?);
+        let name = match *instruction {
+            Instruction::Call { callee: Callee::Helper(id) } => {
+                bpf_interface::helper::by_id(id.cast_unsigned()).map(|it| it.name.to_owned())
+            }
+            Instruction::Call { callee: Callee::Local(distance) } => {
+                let target = slot.checked_add_signed(distance as isize + 1);
+                let function = self.code.functions.iter().find(|f| Some(f.start) == target);
+                function.map(|function| function.name.clone())
+            }
+            Instruction::Call { callee } => {
+                self.kernel_calls().named(slot, callee).map(str::to_owned)
+            }
+            Instruction::LoadWide { value: Wide::MapByIndex(index), .. } => {
+                map(index).map(|map| format!("map {}", map.name))
+            }
+            _ => None,
+        };
+        match name.filter(|name| !name.is_empty()) {
+            Some(name) => format!("{text}   ; {name}"),
+            None => text,
+        }
     }
 
     /// The instructions before the present one, the nearest first, each with the one after it.

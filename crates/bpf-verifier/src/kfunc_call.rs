@@ -43,7 +43,7 @@ impl<'a> KernelCalls<'a> {
         kfunc::for_program(&self.caller, self.name(slot, btf_id)?).ok()
     }
 
-    fn named(&self, slot: usize, callee: Callee) -> Option<&'a str> {
+    pub fn named(&self, slot: usize, callee: Callee) -> Option<&'a str> {
         match callee {
             Callee::Kernel { btf_id, .. } => self.name(slot, btf_id),
             _ => None,

@@ -162,3 +162,33 @@ fn callbacks() {
         check("tc", &call(body), expected);
     }
 }
+
+/// A refusal names what is called, and a call that has moved the packet away.
+#[test]
+fn refusals_name_calls() {
+    let text = "r6 = *(u32 *)(r1 + 76)
+        r2 = *(u32 *)(r1 + 80)
+        r3 = r6
+        r3 += 14
+        r0 = 0
+        if r3 > r2 goto +5
+        r2 = 100
+        call 39
+        r0 = *(u8 *)(r6 + 0)
+        r0 = 0
+        r0 = 0
+        exit";
+    let Verdict::Refused(refusal) = verdict_of("tc", text, Options::default()) else {
+        panic!("accepted");
+    };
+    assert_eq!(refusal.rule, Rule::InvalidAccess, "{refusal}");
+    assert!(refusal.hint.starts_with("the call at 7 may move the packet"), "{refusal}");
+    let step = refusal.path.iter().find(|step| step.slot == 7).expect("the call is shown");
+    assert_eq!(step.what, "call 0x27   ; bpf_skb_pull_data");
+    let text = "r1 = 0\n r2 = 0\n r3 = 0\n call 1\n exit";
+    let Verdict::Refused(refusal) = verdict_of("tc", text, Options::default()) else {
+        panic!("accepted");
+    };
+    let place = refusal.place.expect("a place");
+    assert_eq!(place.instruction, "call 0x1   ; bpf_map_lookup_elem");
+}

@@ -9,7 +9,7 @@ use super::object_file::{RUNNING_KERNEL, Target, read_types};
 use crate::failure::{Failure, NEGATIVE};
 use crate::output::Screen;
 use bpf_interface::profile::Profile;
-use bpf_object::btf::Btf;
+use bpf_object::btf::{Btf, Kind, TypeId};
 use bpf_object::{Object, Program, ProgramKind};
 use bpf_verifier::{Facts, NotModelled, Options, Refusal, Request, Verdict, verify};
 use found::{Found, find};
@@ -284,7 +284,13 @@ fn judge(around: &Around<'_>, object: &Object, mut program: Program, judged: &mu
             }
         }
         Verdict::Refused(mut refusal) => {
-            refusal.registers.extend(missing_field(&program, object, refusal.slot));
+            if let Some(missing) = missing_field(&program, object, refusal.slot) {
+                refusal.message = missing;
+                refusal.hint =
+                    "ask first whether it is there (bpf_core_field_exists and the like), \
+                                or name the types of the kernel that the program is for with --btf"
+                        .to_owned();
+            }
             Answer::Refused(Box::new(refusal))
         }
         Verdict::NotModelled(what) => Answer::NotModelled(what),
@@ -292,15 +298,35 @@ fn judge(around: &Around<'_>, object: &Object, mut program: Program, judged: &mu
 }
 
 /// What a refused instruction asks of the kernel's types that they don't have.
-fn missing_field(
-    program: &Program,
-    object: &Object,
-    slot: Option<usize>,
-) -> Option<(String, String)> {
+fn missing_field(program: &Program, object: &Object, slot: Option<usize>) -> Option<String> {
     let asked = program.core.iter().find(|asked| Some(asked.slot) == slot)?;
-    let root = object.types.as_ref()?.describe(asked.root);
-    let text = format!("{root} has nothing at {} in the kernel's types", asked.path);
-    asked.answer.target.is_none().then(|| ("CO-RE".to_owned(), text))
+    asked.answer.target.is_none().then_some(())?;
+    let types = object.types.as_ref()?;
+    let field = field_name(types, asked.root, &asked.path).unwrap_or_default();
+    let root = types.describe(asked.root);
+    Some(format!("CO-RE: the kernel's types have no {root}{field} ({})", asked.path))
+}
+
+/// A path such as `0:14` in words: `.freebind`.
+fn field_name(types: &Btf, root: TypeId, path: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut kind = root;
+    // The first number is the element of what the pointer points to.
+    for number in path.split(':').skip(1) {
+        let number: usize = number.parse().ok()?;
+        if let Some((_, Kind::Array(array))) = types.resolve(kind) {
+            text += &format!("[{number}]");
+            kind = array.element;
+            continue;
+        }
+        let member = types.composite(kind)?.members.get(number)?;
+        let name = types.string(member.name)?;
+        if !name.is_empty() {
+            text += &format!(".{name}");
+        }
+        kind = member.kind;
+    }
+    Some(text)
 }
 
 /// The ten source lines whose instructions were looked at most often.

@@ -170,7 +170,9 @@ fn explain(judged: &Judged, refusal: &Refusal, steps: usize, style: Style) -> St
     } else {
         line(format!("{margin} {} {}", style.paint(Paint::Faint, "┌─"), visible(&judged.file)));
     }
-    line(format!("{margin} {bar} {}", style.paint(Paint::Bad, &visible(&refusal.message))));
+    for part in refusal.message.lines() {
+        line(format!("{margin} {bar} {}", style.paint(Paint::Bad, &visible(part))));
+    }
     for (register, what) in &refusal.registers {
         line(format!("{margin} = {register}: {}", visible(what)));
     }
