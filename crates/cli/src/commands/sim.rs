@@ -6,7 +6,6 @@ use crate::commands::prog::machine::Engine;
 use crate::failure::Failure;
 use crate::input;
 use crate::output::{Format, Screen, diagnostic};
-use api::v1::diagnostic::Severity;
 use model::{Model, ObjectName};
 use serde_json::Value;
 use sim::capture::Frame;
@@ -203,23 +202,7 @@ fn read_manifests(paths: &[PathBuf], screen: &Screen) -> Result<Model, Failure> 
     for file in &files {
         let parsed = store::manifest::parse(&file.name, &file.text);
         is_refused |= parsed.has_errors();
-        diagnostics.extend(parsed.diagnostics.iter().map(|found| {
-            api::v1::Diagnostic {
-                severity: match found.severity {
-                    store::Severity::Error => Severity::Error,
-                    _ => Severity::Warning,
-                }
-                .into(),
-                file: found.file.clone(),
-                line: found.line,
-                column: found.column,
-                end_column: found.column + found.length,
-                message: found.message.clone(),
-                label: found.label.clone(),
-                help: found.help.clone().unwrap_or_default(),
-                ..Default::default()
-            }
-        }));
+        diagnostics.extend(parsed.diagnostics.iter().map(diagnostic::of_manifest));
         for object in parsed.into_objects() {
             model.put(object);
         }

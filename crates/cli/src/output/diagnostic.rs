@@ -7,6 +7,25 @@ use codespan_reporting::files::SimpleFile;
 use codespan_reporting::term::{self, Config, termcolor};
 use std::ops::Range;
 
+/// What was found in a manifest that was read here, not by the agent.
+pub fn of_manifest(found: &store::Diagnostic) -> Diagnostic {
+    let severity = match found.severity {
+        store::Severity::Error => Severity::Error,
+        _ => Severity::Warning,
+    };
+    Diagnostic {
+        severity: severity.into(),
+        file: found.file.clone(),
+        line: found.line,
+        column: found.column,
+        end_column: found.column + found.length,
+        message: found.message.clone(),
+        label: found.label.clone(),
+        help: found.help.clone().unwrap_or_default(),
+        ..Default::default()
+    }
+}
+
 /// All of them, each followed by an empty line if more follow. `files` are those that were sent.
 pub fn render(diagnostics: &[Diagnostic], files: &[File], style: Style) -> String {
     let texts: Vec<String> = diagnostics

@@ -1,7 +1,8 @@
 //! `skep lb testrun`: frames through the real programs, compared with what is expected.
 
 use crate::failure::Failure;
-use crate::output::{Paint, Screen};
+use crate::output::{Paint, Screen, diagnostic};
+use api::v1::File;
 use clap::ValueEnum;
 use datapath::testbench::{Line, Program, TestBench, differences, read_lines};
 use model::{LoadBalancer, Object};
@@ -97,7 +98,7 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
     };
     let (mut passed, mut wrong) = (0, 0);
     for (index, path) in args.config.iter().enumerate() {
-        bench.apply(balancers(path)?, now_ns()).map_err(Failure::Usage)?;
+        bench.apply(balancers(path, screen)?, now_ns()).map_err(Failure::Usage)?;
         let group = args.group.get(index);
         for line in lines.iter().filter(|line| group.is_none_or(|group| *group == line.group)) {
             let outcome = bench.run(&line.input, line.mark).map_err(failed)?;
@@ -113,6 +114,13 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
                 screen.print(&complaint(line, &problems, screen))?;
             }
         }
+    }
+    if passed + wrong == 0 {
+        let file = args.packets.display();
+        return Err(Failure::Usage(match args.group.as_slice() {
+            [] => format!("{file} has no frames"),
+            groups => format!("{file} has no frames of group {}", groups.join(", ")),
+        }));
     }
     screen.print(&format!("{passed} passed, {wrong} failed\n"))?;
     if wrong > 0 { Err(Failure::Negative) } else { Ok(ExitCode::SUCCESS) }
@@ -134,11 +142,15 @@ fn read(path: &Path) -> Result<String, Failure> {
         .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
 }
 
-fn balancers(path: &Path) -> Result<Vec<Arc<LoadBalancer>>, Failure> {
-    let parsed = store::manifest::parse(&path.display().to_string(), &read(path)?);
+fn balancers(path: &Path, screen: &Screen) -> Result<Vec<Arc<LoadBalancer>>, Failure> {
+    let file = File { name: path.display().to_string(), text: read(path)? };
+    let parsed = store::manifest::parse(&file.name, &file.text);
+    let found: Vec<_> = parsed.diagnostics.iter().map(diagnostic::of_manifest).collect();
+    if !found.is_empty() {
+        screen.complain(&diagnostic::render(&found, &[file], screen.error_style()));
+    }
     if parsed.has_errors() {
-        let all: Vec<String> = parsed.diagnostics.iter().map(ToString::to_string).collect();
-        return Err(Failure::Usage(all.join("\n")));
+        return Err(Failure::Usage(format!("{} can't be applied", path.display())));
     }
     let balancers = parsed.into_objects().into_iter().filter_map(|object| match object {
         Object::LoadBalancer(balancer) => Some(balancer),
