@@ -129,51 +129,48 @@ impl Compiler {
         self.in_force().next().map(|object| &object.edge)
     }
 
-    /// Objects that agree with the first of them, and whose VIPs no other has before.
+    /// Objects that agree with the first of them, and whose VIPs no other in force has before.
     fn in_force(&self) -> impl Iterator<Item = &Arc<LoadBalancer>> + Clone {
-        let first = self.objects.values().next();
-        self.objects.values().filter(move |object| {
-            first.is_some_and(|first| first.edge == object.edge)
-                && !self.conflicts_with_earlier(object)
-        })
-    }
-
-    fn conflicts_with_earlier(&self, object: &LoadBalancer) -> bool {
-        self.earlier_with_same_vip(object).is_some()
-    }
-
-    fn earlier_with_same_vip(&self, object: &LoadBalancer) -> Option<(&ObjectName, VipKey)> {
-        if self.objects.len() < 2 {
-            return None;
-        }
-        let earlier = self.objects.range(..&object.name);
-        let mut taken: HashMap<_, &ObjectName> = HashMap::new();
-        for (name, other) in earlier {
-            taken.extend(other.vips.iter().flat_map(slots_of).map(|slot| (slot, name)));
-        }
-        object.vips.iter().find_map(|vip| {
-            let holder = slots_of(vip).find_map(|slot| taken.get(&slot))?;
-            Some((*holder, VipKey::of(vip)))
-        })
+        self.judged().filter_map(|(object, refused)| refused.is_none().then_some(object))
     }
 
     /// Objects that are not in force, and why.
     pub fn conflicts(&self) -> Vec<Conflict> {
-        let Some(first) = self.objects.values().next() else { return Vec::new() };
-        let conflict = |object: &Arc<LoadBalancer>| {
-            let message = if object.edge != first.edge {
-                format!(
+        let conflict = |(object, refused): (&Arc<LoadBalancer>, Option<String>)| {
+            let (object, origin) = (object.name.clone(), object.origin.clone());
+            refused.map(|message| Conflict { object, origin, message })
+        };
+        self.judged().filter_map(conflict).collect()
+    }
+
+    /// All objects, in order, with what keeps them from coming into force.
+    fn judged(&self) -> impl Iterator<Item = (&Arc<LoadBalancer>, Option<String>)> + Clone {
+        let first = self.objects.values().next();
+        let is_alone = self.objects.len() < 2;
+        let mut taken: HashMap<_, &ObjectName> = HashMap::new();
+        self.objects.values().map(move |object| {
+            if let Some(first) = first.filter(|first| first.edge != object.edge) {
+                let message = format!(
                     "it doesn't agree with LoadBalancer {} ({}) on what holds for the whole node \
                      (all of `spec` but `vips`)",
                     first.name, first.origin
-                )
-            } else {
-                let (holder, vip) = self.earlier_with_same_vip(object)?;
-                format!("LoadBalancer {holder} has {} already", vip.title())
-            };
-            Some(Conflict { object: object.name.clone(), origin: object.origin.clone(), message })
-        };
-        self.objects.values().filter_map(conflict).collect()
+                );
+                return (object, Some(message));
+            }
+            if is_alone {
+                return (object, None);
+            }
+            let conflict = object.vips.iter().find_map(|vip| {
+                let holder = slots_of(vip).find_map(|slot| taken.get(&slot))?;
+                let title = VipKey::of(vip).title();
+                Some(format!("LoadBalancer {holder} has {title} already"))
+            });
+            if conflict.is_none() {
+                let slots = object.vips.iter().flat_map(slots_of);
+                taken.extend(slots.map(|slot| (slot, &object.name)));
+            }
+            (object, conflict)
+        })
     }
 
     fn vips(&self) -> impl Iterator<Item = (&Arc<LoadBalancer>, &Vip)> + Clone {

@@ -298,6 +298,8 @@ fn objects_that_do_not_agree_are_told() {
     Arc::make_mut(&mut other).edge.delivery.mtu = 9000;
     compiler.set(other);
     compiler.set(balancer("d", vec![vip("10.0.0.1", 82, backends(2))]));
+    // Nobody who is in force has it.
+    compiler.set(balancer("e", vec![vip("10.0.0.1", 81, backends(2))]));
     let conflicts: Vec<String> = compiler
         .conflicts()
         .into_iter()
@@ -311,7 +313,7 @@ fn objects_that_do_not_agree_are_told() {
              whole node (all of `spec` but `vips`)",
         ]
     );
-    assert_eq!(compiler.views().len(), 2);
+    assert_eq!(compiler.views().len(), 3);
 }
 
 #[test]
