@@ -88,7 +88,10 @@ fn syn() -> String {
 
 impl Scenario {
     pub fn parse(text: &str) -> Result<Self, Error> {
-        serde_saphyr::from_str(text).map_err(|error| Error::Scenario(error.to_string()))
+        serde_saphyr::from_str(text).map_err(|error| {
+            let said = error.to_string();
+            Error::Scenario(said.strip_prefix("error: ").unwrap_or(&said).to_owned())
+        })
     }
 }
 

@@ -49,6 +49,21 @@ fn check_files(name: &str) {
     expect_success(&mut command, name);
 }
 
+/// A group that is misspelt tests nothing, which is no success.
+#[test]
+fn no_frames() {
+    if let Some(reason) = gate::missing_privilege() {
+        println!("skipped: {reason}");
+        return;
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    command.args(["lb", "testrun", "--group", "nobody", "--config"]).arg(file("nat.yaml"));
+    let output = command.arg("--packets").arg(file("nat.jsonl")).output().expect("skep runs");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.ends_with("has no frames of group nobody\n"), "{said}");
+}
+
 /// Both directions, between families, an ICMP error, echo requests.
 #[test]
 fn address_translation() {
