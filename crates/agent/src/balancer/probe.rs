@@ -9,6 +9,7 @@ use services::balancer::CheckTarget;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Stdio;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
 
@@ -70,7 +71,7 @@ async fn script(command: &[String], target: &CheckTarget) -> io::Result<Outcome>
         return Ok(Outcome::bad("the command is empty"));
     };
     let vip = target.vip.map(|vip| vip.to_string()).unwrap_or_default();
-    let output = Command::new(program)
+    let mut child = Command::new(program)
         .args(arguments)
         .env("SKEP_BACKEND", target.address.to_string())
         .env("SKEP_PORT", target.port.to_string())
@@ -80,9 +81,10 @@ async fn script(command: &[String], target: &CheckTarget) -> io::Result<Outcome>
         .stderr(Stdio::piped())
         // A check that takes too long is ended.
         .kill_on_drop(true)
-        .output()
-        .await?;
-    let said = [output.stdout, output.stderr]
+        .spawn()?;
+    let (output, errors) = (beginning(child.stdout.take()), beginning(child.stderr.take()));
+    let (output, errors, status) = tokio::try_join!(output, errors, child.wait())?;
+    let said = [output, errors]
         .iter()
         .find_map(|said| {
             let said = String::from_utf8_lossy(said);
@@ -90,7 +92,18 @@ async fn script(command: &[String], target: &CheckTarget) -> io::Result<Outcome>
             Some(format!(": {}", first.chars().take(120).collect::<String>()))
         })
         .unwrap_or_default();
-    Ok(Outcome { good: output.status.success(), message: format!("{}{said}", output.status) })
+    Ok(Outcome { good: status.success(), message: format!("{status}{said}") })
+}
+
+/// What a program says first; it may say as much as it likes.
+async fn beginning(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    const KEPT: u64 = 4096;
+    let mut said = Vec::new();
+    if let Some(mut stream) = stream {
+        (&mut stream).take(KEPT).read_to_end(&mut said).await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+    }
+    Ok(said)
 }
 
 #[cfg(test)]
@@ -98,7 +111,7 @@ mod tests {
     use super::*;
     use model::load_balancer::{HealthCheck, HttpProbe};
     use std::time::Duration;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::io::AsyncWriteExt as _;
 
     fn target(probe: Probe, port: u16) -> CheckTarget {
         CheckTarget {
@@ -170,6 +183,8 @@ mod tests {
         };
         check("echo $SKEP_BACKEND $SKEP_PORT", true, "exit status: 0: 127.0.0.1 7").await;
         check("echo no >&2; exit 3", false, "exit status: 3: no").await;
+        check("head -c 1000000 /dev/zero | tr '\\0' '\\n'; echo late", true, "exit status: 0")
+            .await;
         let missing = Probe::Script { command: vec!["/nonexistent".into()] };
         assert!(!probe(&target(missing, 7), None).await.good);
     }
