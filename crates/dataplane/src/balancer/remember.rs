@@ -107,14 +107,8 @@ pub fn overrule(env: &impl Env, front: &FrontEnd, packet: &Packet, number: u32) 
 pub fn admits(env: &impl Env, front: &FrontEnd) -> bool {
     let Some(limit) = env.limit(front.vip) else { return true };
     let rate = u64::from(front.new_flows_per_second);
-    let now = env.now();
-    let elapsed = now.wrapping_sub(limit.refilled_ns.get()).min(SECOND);
-    let gained = elapsed * rate / SECOND;
-    let mut tokens = limit.tokens.get();
-    if gained > 0 {
-        tokens = (tokens + gained).min(rate);
-        limit.refilled_ns.set(now);
-    }
+    let (tokens, refilled) = refill(limit.tokens.get(), limit.refilled_ns.get(), env.now(), rate);
+    limit.refilled_ns.set(refilled);
     if tokens == 0 {
         if let Some(counters) = env.vip(front.vip) {
             counters.limited.set(counters.limited.get() + 1);
@@ -126,3 +120,41 @@ pub fn admits(env: &impl Env, front: &FrontEnd) -> bool {
 }
 
 const SECOND: u64 = 1_000_000_000;
+
+/// The bucket's tokens, and up to when time has been counted: the part of a second that gave no
+/// whole token counts for the next.
+#[inline(always)]
+fn refill(tokens: u64, since: u64, now: u64, rate: u64) -> (u64, u64) {
+    // Another CPU may be ahead.
+    let elapsed = now.saturating_sub(since);
+    if elapsed >= SECOND {
+        return (rate, now);
+    }
+    let gained = elapsed * rate / SECOND;
+    if gained == 0 {
+        return (tokens, since);
+    }
+    let counted = (gained * SECOND).checked_div(rate).unwrap_or(elapsed);
+    ((tokens + gained).min(rate), since + counted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets() {
+        let check = |(tokens, since, now, rate), expected| {
+            assert_eq!(refill(tokens, since, now, rate), expected);
+        };
+        check((0, 0, SECOND, 10), (10, SECOND));
+        check((3, 0, 5 * SECOND, 10), (10, 5 * SECOND));
+        check((0, 0, SECOND / 20, 10), (0, 0));
+        check((9, 0, SECOND / 2, 10), (10, SECOND / 2));
+        // Half a token is not lost.
+        check((0, 0, SECOND * 3 / 20, 10), (1, SECOND / 10));
+        // A CPU whose clock is behind fills nothing.
+        check((0, 1001, 1000, 10), (0, 1001));
+        check((7, 0, SECOND - 1, u64::from(u32::MAX)), (u64::from(u32::MAX), 999_999_998));
+    }
+}
