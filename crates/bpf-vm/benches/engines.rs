@@ -118,36 +118,33 @@ impl fmt::Display for Best {
 /// One program in each of our engines, and in the kernel.
 struct Subject<'a> {
     name: &'static str,
-    interpreted: &'a Program,
-    checked: &'a Program,
-    verified: &'a Program,
+    interpreted: &'a mut dyn FnMut() -> u64,
+    checked: &'a mut dyn FnMut() -> u64,
+    verified: &'a mut dyn FnMut() -> u64,
     kernel: Option<&'a kernel::Program>,
 }
 
 impl Subject<'_> {
     /// Measures everybody in turns, `others` with them.
     fn measure(
-        &self,
+        self,
         figures: &mut Figures,
         frame: &[u8],
         mut others: impl FnMut(&mut Figures, u64, [u32; 2]),
     ) {
-        let name = self.name;
-        let mut packet = Packet::new(frame);
-        let mut input = packet.input();
-        let expected = self.interpreted.run(&mut input).expect(name);
-        assert_eq!(self.checked.run(&mut input), Ok(expected), "{name}");
-        assert_eq!(self.verified.run(&mut input), Ok(expected), "{name}");
-        let run = |program: &Program, input: &mut Input<'_>| program.run(input).expect(name);
-        let times = times_for(|| run(self.verified, &mut input));
-        let slow_times = times_for(|| run(self.interpreted, &mut input));
+        let Self { name, interpreted, checked, verified, kernel } = self;
+        let expected = interpreted();
+        assert_eq!(checked(), expected, "{name}, checked");
+        assert_eq!(verified(), expected, "{name}, verified");
+        let times = times_for(&mut *verified);
+        let slow_times = times_for(&mut *interpreted);
         for _ in 0..ROUNDS {
-            figures.interpreter.keep(time(slow_times, || run(self.interpreted, &mut input)));
-            figures.checked.keep(time(times, || run(self.checked, &mut input)));
-            figures.verified.keep(time(times, || run(self.verified, &mut input)));
-            if let Some(program) = self.kernel {
+            figures.interpreter.keep(time(slow_times, &mut *interpreted));
+            figures.checked.keep(time(times, &mut *checked));
+            figures.verified.keep(time(times, &mut *verified));
+            if let Some(program) = kernel {
                 let (action, time) = program.run(frame, times).expect("a test run");
-                assert_eq!(action, expected as u32, "{name}");
+                assert_eq!(action, expected as u32, "{name}, in the kernel");
                 figures.kernel.keep(time);
             }
             others(figures, expected, [times, slow_times]);
@@ -156,31 +153,34 @@ impl Subject<'_> {
 }
 
 fn measure(case: &Case, frame: &[u8]) -> Figures {
-    let code = encode(&assemble(&case.source, Syntax::Llvm).expect(case.name));
+    let name = case.name;
+    let code = encode(&assemble(&case.source, Syntax::Llvm).expect(name));
     let none = HashMap::<i32, Helper>::new();
-    let load = || Program::load(&code, &none).expect(case.name);
+    let load = || Program::load(&code, &none).expect(name);
     let interpreted = load();
     let checked = load().compile(CompileOptions::default()).expect("memory");
     // SAFETY: the kernel's verifier takes these programs, with such packets; where it isn't asked
     // below, it was by whoever wrote them.
     let verified = unsafe { load().compile_unchecked(CompileOptions::default()) }.expect("memory");
+    let mut packets = [(); 3].map(|()| Packet::new(frame));
+    let [first, second, third] = &mut packets;
+    let (mut first, mut second, mut third) = (first.input(), second.input(), third.input());
     let packet = Packet::new(frame);
     let mut mbuff = packet.context;
-    let mut rbpf = rbpf::EbpfVmRaw::new(Some(&code)).expect(case.name);
+    let mut rbpf = rbpf::EbpfVmRaw::new(Some(&code)).expect(name);
     let start = packet.bytes.as_ptr().addr() as u64;
     rbpf.register_allowed_memory(start..start + frame.len() as u64);
-    rbpf.jit_compile().expect(case.name);
+    rbpf.jit_compile().expect(name);
     let kernel = kernel::Program::load(&code);
     if let Err(error) = &kernel {
-        eprintln!("{}: not in the kernel: {error}", case.name);
+        eprintln!("{name}: not in the kernel: {error}");
     }
-    let mut figures =
-        Figures { name: case.name, instructions: code.len() / 8, ..Figures::default() };
+    let mut figures = Figures { name, instructions: code.len() / 8, ..Figures::default() };
     let subject = Subject {
-        name: case.name,
-        interpreted: &interpreted,
-        checked: &checked,
-        verified: &verified,
+        name,
+        interpreted: &mut || interpreted.run(&mut first).expect(name),
+        checked: &mut || checked.run(&mut second).expect(name),
+        verified: &mut || verified.run(&mut third).expect(name),
         kernel: kernel.as_ref().ok(),
     };
     let rbpf_interprets = rbpf.execute_program(&mut packet.context.clone()).is_ok();
@@ -189,13 +189,13 @@ fn measure(case: &Case, frame: &[u8]) -> Figures {
         if rbpf_interprets {
             let call = || {
                 // SAFETY: nobody else uses it; rbpf wants a borrow as long as itself.
-                rbpf.execute_program(unsafe { &mut *pointer }).expect(case.name)
+                rbpf.execute_program(unsafe { &mut *pointer }).expect(name)
             };
             figures.rbpf_interpreter.keep(time(slow_times, call));
         }
         // SAFETY: as above: rbpf checks nothing in compiled code.
-        let call = || unsafe { rbpf.execute_program_jit(&mut *pointer) }.expect(case.name);
-        assert_eq!(call(), expected, "{}: rbpf", case.name);
+        let call = || unsafe { rbpf.execute_program_jit(&mut *pointer) }.expect(name);
+        assert_eq!(call(), expected, "{name}, rbpf");
         figures.rbpf.keep(time(times, call));
         // What is compiled is thrown away outside of the measurement. Of several in a row, the
         // first finds nothing in the caches.
@@ -206,9 +206,9 @@ fn measure(case: &Case, frame: &[u8]) -> Figures {
             let compiled = unsafe { loaded.compile_unchecked(CompileOptions::default()) };
             figures.compile.keep(start.elapsed().as_secs_f64() * 1e6);
             drop(black_box(compiled));
-            let mut other = rbpf::EbpfVmRaw::new(Some(&code)).expect(case.name);
+            let mut other = rbpf::EbpfVmRaw::new(Some(&code)).expect(name);
             let start = Instant::now();
-            other.jit_compile().expect(case.name);
+            other.jit_compile().expect(name);
             figures.compile_rbpf.keep(start.elapsed().as_secs_f64() * 1e6);
         }
     });
@@ -216,17 +216,23 @@ fn measure(case: &Case, frame: &[u8]) -> Figures {
 }
 
 fn measure_with_tables(case: &tables::Case, frame: &[u8]) -> Figures {
-    let ours = tables::Ours::load(case);
+    let name = case.name;
     let theirs = tables::Theirs::load(case);
     if let Err(error) = &theirs {
-        eprintln!("{}: not in the kernel: {error}", case.name);
+        eprintln!("{name}: not in the kernel: {error}");
     }
-    let mut figures = Figures { name: case.name, instructions: ours.slots, ..Figures::default() };
+    let tables::Ours { mut interpreted, mut checked, verified, slots, .. } =
+        tables::Ours::load(case);
+    let mut packets = [(); 2].map(|()| bpf_vm::Packet::new(frame).expect("low memory"));
+    let [first, second] = &mut packets;
+    let mut third = Packet::new(frame);
+    let mut third = third.input();
+    let mut figures = Figures { name, instructions: slots, ..Figures::default() };
     let subject = Subject {
-        name: case.name,
-        interpreted: &ours.interpreted,
-        checked: &ours.checked,
-        verified: &ours.verified,
+        name,
+        interpreted: &mut || interpreted.run(first).expect(name),
+        checked: &mut || checked.run(second).expect(name),
+        verified: &mut || verified.run(&mut third).expect(name),
         kernel: theirs.as_ref().ok().map(|theirs| &theirs.program),
     };
     subject.measure(&mut figures, frame, |_, _, _| {});

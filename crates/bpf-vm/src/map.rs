@@ -276,13 +276,19 @@ impl Map {
         Some(u64::from_ne_bytes(bytes))
     }
 
-    /// The address of the value under a key, in a hash that all CPUs share.
+    /// The address of the value under a key in a hash, for the program on this CPU. The key's
+    /// bytes are these words', and zeroes.
     #[inline]
-    pub(crate) fn find_in_hash(&self, key: &[u8]) -> Option<u64> {
+    pub(crate) fn find_words<const WORDS: usize>(
+        &self,
+        key: [u64; WORDS],
+        cpu: u32,
+    ) -> Option<u64> {
         let Content::Hash(hash, values) = &self.content else { return None };
-        let index = hash.find(key)?;
+        let index = hash.find_words(key)?;
         hash.touch(index);
-        Some(values.address(index, 0))
+        let cpu = if values.cpus == 1 { 0 } else { cpu.min(values.cpus - 1) };
+        Some(values.address(index, cpu))
     }
 
     /// The address of a byte of an array's only value.

@@ -168,7 +168,7 @@ impl Bounds {
         self.end - self.data
     }
 
-    fn pointer(&self, at: u32, length: usize) -> *mut u8 {
+    pub fn pointer(&self, at: u32, length: usize) -> *mut u8 {
         let end = u64::from(at) + length as u64;
         assert!(end <= self.length.into(), "access behind the end of a packet's buffer");
         std::ptr::with_exposed_provenance_mut(window::host(self.base + u64::from(at)))

@@ -10,6 +10,7 @@ use bpf_isa::{AtomicOp, Narrow, Size, Width};
 use crate::fault::{Fault, Reason, Stop};
 use crate::jit::native::Native;
 use crate::memory::{self, AccessError, Memory, ORDER, Region, load, store};
+use crate::packet::Bounds;
 use crate::program::{Input, Program, slot_of_code};
 use crate::state::State;
 use crate::window;
@@ -36,24 +37,25 @@ const REFUSED: u64 = -1i64 as u64;
 struct Stack([MaybeUninit<u8>; STACK]);
 
 /// Runs a program from its first instruction.
+#[inline]
 pub(crate) fn run(program: &Program, input: &mut Input<'_>) -> Result<u64, Fault> {
+    if !(window::IS_USED && input.memory.is_in_window())
+        && let Some(code) = &program.code
+        && let Some(result) = code.execute_alone(&input.arguments)
+    {
+        return Ok(result);
+    }
     run_from(program, 0, input)
 }
 
 /// Runs one of its functions.
+#[inline(never)]
 pub(crate) fn run_from(
     program: &Program,
     entry: usize,
     input: &mut Input<'_>,
 ) -> Result<u64, Fault> {
     let is_interpreted = window::IS_USED && input.memory.is_in_window();
-    if entry == 0
-        && !is_interpreted
-        && let Some(code) = &program.code
-        && let Some(result) = code.execute_alone(&input.arguments)
-    {
-        return Ok(result);
-    }
     let mut stack = Stack([MaybeUninit::uninit(); STACK]);
     let bottom = stack.0.as_mut_ptr().expose_provenance() as u64;
     let mut run = Run {
@@ -90,6 +92,7 @@ fn cpu(state: Option<&dyn Any>) -> u32 {
 }
 
 /// For programs that need no run: a stack of which the first frame is clear.
+#[inline(never)]
 pub(crate) fn with_stack<R>(enter: impl FnOnce(u64) -> R) -> R {
     let mut stack = Stack([MaybeUninit::uninit(); STACK]);
     stack.0[STACK - FRAME..].fill(MaybeUninit::new(0));
@@ -361,6 +364,44 @@ impl<'m> Call<'_, 'm> {
         // SAFETY: checked to be writable; `bytes` is none of the program's memory, as above, or
         // memory that it can only read.
         unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    /// Copies from a packet's buffer to the program's memory, which may be the same.
+    pub(crate) fn write_from(
+        &mut self,
+        address: u64,
+        packet: &Bounds,
+        at: u32,
+        length: u32,
+    ) -> Result<(), Stop> {
+        self.run.check(address, length.into(), true)?;
+        if length == 0 {
+            return Ok(());
+        }
+        let from = packet.pointer(at, length as usize);
+        let to = ptr::with_exposed_provenance_mut::<u8>(window::host(address));
+        // SAFETY: checked to be writable, and `pointer` has found the rest to lie in the buffer.
+        unsafe { ptr::copy(from, to, length as usize) };
+        Ok(())
+    }
+
+    /// Copies from the program's memory to a packet's buffer.
+    pub(crate) fn read_into(
+        &self,
+        address: u64,
+        packet: &Bounds,
+        at: u32,
+        length: u32,
+    ) -> Result<(), Stop> {
+        self.run.check(address, length.into(), false)?;
+        if length == 0 {
+            return Ok(());
+        }
+        let from = ptr::with_exposed_provenance::<u8>(window::host(address));
+        let to = packet.pointer(at, length as usize);
+        // SAFETY: checked to be readable, and as above.
+        unsafe { ptr::copy(from, to, length as usize) };
         Ok(())
     }
 

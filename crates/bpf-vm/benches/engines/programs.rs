@@ -102,19 +102,18 @@ fn jhash() -> String {
         + NONE
 }
 
-/// Primes below 200 in the stack.
+/// Primes below 200, which are struck out in the packet.
 fn sieve() -> String {
-    let mut source = String::new();
-    for word in 1..=26 {
-        source += &format!("*(u64 *)(r10 - {}) = 0\n", 8 * word);
+    let mut source = packet(208);
+    for word in 0..26 {
+        source += &format!("*(u64 *)(r2 + {}) = 0\n", 8 * word);
     }
     source
         + "
         r0 = 0
         r3 = 2
         next:
-        r4 = r10
-        r4 += -208
+        r4 = r2
         r4 += r3
         r5 = *(u8 *)(r4 + 0)
         if r5 != 0 goto skip
@@ -123,8 +122,7 @@ fn sieve() -> String {
         r6 += r3
         mark:
         if r6 > 199 goto skip
-        r7 = r10
-        r7 += -208
+        r7 = r2
         r7 += r6
         *(u8 *)(r7 + 0) = 1
         r6 += r3
@@ -132,7 +130,8 @@ fn sieve() -> String {
         skip:
         r3 += 1
         if r3 != 200 goto next
-        exit"
+        "
+        + NONE
 }
 
 /// Two functions, one of which calls the other, from a loop.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use bpf_isa::text::{Syntax, assemble};
 use bpf_isa::{encode, place};
 use bpf_object::MapType;
+use bpf_vm::context::Xdp;
 use bpf_vm::map::{MapDefinition, flag, update};
-use bpf_vm::{Engine, Map, Program, Runtime};
+use bpf_vm::{CompileOptions, Engine, Map, Program, Runs, Runtime};
 
 use crate::bpf::{KernelMap, possible_cpus};
 use crate::kernel;
@@ -41,9 +42,18 @@ impl Table {
         Self { filled: self.filled / 2, ..self }
     }
 
+    fn make(&self, runtime: &Runtime) -> Arc<Map> {
+        let map = runtime.map(self.definition.clone()).expect("it can be made");
+        for (key, value) in self.entries(map.value_bytes()) {
+            map.update(&key, &value, update::ANY).expect("there is room");
+        }
+        map
+    }
+
     fn entries(&self, value_bytes: usize) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
         let key_size = self.definition.key_size as usize;
         let trie = self.definition.kind == MapType::LPM_TRIE;
+        let stride = self.definition.value_size.next_multiple_of(8) as usize;
         (0..self.filled).map(move |number| {
             let mut key = vec![0; key_size];
             if trie {
@@ -53,7 +63,10 @@ impl Table {
                 key[..4].copy_from_slice(&number.to_ne_bytes());
             }
             let mut value = vec![0; value_bytes];
-            value[..4].copy_from_slice(&(number * 7 + 1).to_ne_bytes());
+            // In maps per CPU, each has the same.
+            for value in value.chunks_mut(stride) {
+                value[..4].copy_from_slice(&(number * 7 + 1).to_ne_bytes());
+            }
             (key, value)
         })
     }
@@ -205,44 +218,43 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// The case in the runtime, one program for each engine.
+/// The case in the runtime, one program with maps of its own for each engine.
 pub struct Ours {
-    _runtime: Runtime,
-    _maps: Vec<Arc<Map>>,
-    pub interpreted: Program,
-    pub checked: Program,
+    pub interpreted: Runs,
+    pub checked: Runs,
+    /// By itself: only programs of objects are verified when they are loaded.
     pub verified: Program,
-    /// Instructions, for one that is to be loaded again.
     pub slots: usize,
+    /// Where its maps live.
+    _runtime: Runtime,
 }
 
 impl Ours {
     pub fn load(case: &Case) -> Self {
-        let runtime = Runtime::builder().engine(Engine::Interpreter).cpus(possible_cpus()).build();
-        let mut maps = Vec::new();
-        for table in &case.tables {
-            let map = runtime.map(table.definition.clone()).expect(case.name);
-            for (key, value) in table.entries(map.value_bytes()) {
-                map.update(&key, &value, update::ANY).expect(case.name);
-            }
-            maps.push(map);
-        }
         let source = with_maps(&case.source, |index| format!("5, {index}"), case.tables.len());
         let code = assemble(&source, Syntax::Llvm).expect(case.name);
         let slots = encode(&code).len() / 8;
-        let placed: Vec<_> = place(code);
-        let load = || {
-            let handle = runtime.bind(case.name, &placed, &maps).expect(case.name);
-            let program = handle.program().clone();
-            drop(handle);
-            Arc::into_inner(program).expect("nobody else has it")
+        let placed = place(code);
+        let bound = |engine| {
+            let runtime = Runtime::builder().engine(engine).cpus(possible_cpus()).build();
+            let maps: Vec<_> = case.tables.iter().map(|table| table.make(&runtime)).collect();
+            (runtime.bind(case.name, &placed, &maps).expect(case.name), runtime)
         };
-        let options = bpf_vm::CompileOptions::default();
+        let runs = |engine| bound(engine).0.xdp_runs(&Xdp::default()).expect("memory");
+        let (handle, runtime) = bound(Engine::Interpreter);
+        let program = handle.program().clone();
+        drop(handle);
+        let program = Arc::into_inner(program).expect("nobody else has it");
         // SAFETY: the kernel takes the same program on maps of the same shapes, and it gets the
         // same packet.
-        let verified = unsafe { load().compile_unchecked(options) }.expect("memory");
-        let checked = load().compile(options).expect("memory");
-        Self { interpreted: load(), checked, verified, slots, _runtime: runtime, _maps: maps }
+        let verified = unsafe { program.compile_unchecked(CompileOptions::default()) };
+        Self {
+            interpreted: runs(Engine::Interpreter),
+            checked: runs(Engine::Jit),
+            verified: verified.expect("memory"),
+            slots,
+            _runtime: runtime,
+        }
     }
 }
 

@@ -30,28 +30,25 @@ fn change(
     code(result)
 }
 
-fn read_at(call: &mut Call<'_, '_>, offset: u64, length: u64) -> Result<Option<Vec<u8>>, Stop> {
+/// Where so many of the packet's bytes lie, if it has them.
+fn place(
+    call: &mut Call<'_, '_>,
+    offset: Option<u64>,
+    length: u64,
+) -> Result<Option<(Bounds, u32)>, Stop> {
     let Some(bounds) = call.state::<State>()?.packet else { return Ok(None) };
-    let end = offset.checked_add(length);
-    if end.is_none_or(|end| end > bounds.len().into()) {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; length as usize];
-    bounds.read(bounds.data + offset as u32, &mut bytes);
-    Ok(Some(bytes))
+    let is_there =
+        |offset: &u64| offset.checked_add(length).is_some_and(|end| end <= bounds.len().into());
+    Ok(offset.filter(is_there).map(|offset| (bounds, bounds.data + offset as u32)))
 }
 
 /// Fills the program's memory from the packet, or with zeroes.
 fn load(call: &mut Call<'_, '_>, offset: Option<u64>, to: u64, length: u64) -> Outcome {
     let length = length & 0xffff_ffff;
     call.check(to, length, true)?;
-    let bytes = match offset {
-        Some(offset) => read_at(call, offset, length)?,
-        None => None,
-    };
-    match bytes {
-        Some(bytes) => {
-            call.write(to, &bytes)?;
+    match place(call, offset, length)? {
+        Some((packet, at)) => {
+            call.write_from(to, &packet, at, length as u32)?;
             Ok(0)
         }
         None => {
@@ -87,9 +84,9 @@ pub(super) fn xdp_load_bytes(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     if offset > 0xffff || length > 0xffff {
         return code(Err(Errno::EFAULT));
     }
-    match read_at(call, offset, length)? {
-        Some(bytes) => {
-            call.write(to, &bytes)?;
+    match place(call, Some(offset), length)? {
+        Some((packet, at)) => {
+            call.write_from(to, &packet, at, length as u32)?;
             Ok(0)
         }
         None => code(Err(Errno::EINVAL)),
@@ -97,12 +94,12 @@ pub(super) fn xdp_load_bytes(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
 }
 
 fn store(call: &mut Call<'_, '_>, offset: u64, from: u64, length: u64, error: Errno) -> Outcome {
-    let bytes = read_bytes(call, from, length)?;
-    let Some(bounds) = call.state::<State>()?.packet else { return code(Err(Errno::EINVAL)) };
-    if offset + length > bounds.len().into() {
-        return code(Err(error));
+    call.check(from, length, false)?;
+    if call.state::<State>()?.packet.is_none() {
+        return code(Err(Errno::EINVAL));
     }
-    bounds.write(bounds.data + offset as u32, &bytes);
+    let Some((packet, at)) = place(call, Some(offset), length)? else { return code(Err(error)) };
+    call.read_into(from, &packet, at, length as u32)?;
     Ok(0)
 }
 

@@ -5,12 +5,14 @@
 //! Whoever emits a call has made sure that the program may read what the arguments point to: a
 //! verifier has proved it, or it lies in the current frame.
 
-use std::ptr;
+use std::mem::MaybeUninit;
+use std::{ptr, slice};
 
 use bpf_object::MapType;
 
 use crate::clock::{Random, Time};
 use crate::map::{Content, Map, Who};
+use crate::memory::load;
 use crate::run::Run;
 
 /// Called with what [`super::bound::Call`] names, `r2` to `r4`, and the run; returns `r0`.
@@ -27,16 +29,6 @@ unsafe fn object<'a, T>(address: u64) -> &'a T {
     unsafe { &*ptr::with_exposed_provenance::<T>(address as usize) }
 }
 
-/// The bytes of an array, wherever it lies.
-///
-/// # Safety
-///
-/// As many bytes can be read there.
-unsafe fn array<const LENGTH: usize>(address: u64) -> [u8; LENGTH] {
-    // SAFETY: the caller's promise.
-    unsafe { ptr::with_exposed_provenance::<[u8; LENGTH]>(address as usize).read_unaligned() }
-}
-
 /// Does something with a copy of bytes, which other threads may change meanwhile.
 ///
 /// # Safety
@@ -45,10 +37,14 @@ unsafe fn array<const LENGTH: usize>(address: u64) -> [u8; LENGTH] {
 unsafe fn with_bytes<R>(address: u64, length: usize, act: impl FnOnce(&[u8]) -> R) -> R {
     let from = ptr::with_exposed_provenance::<u8>(address as usize);
     if length <= SHORT {
-        let mut copy = [0; SHORT];
-        // SAFETY: the caller's promise; there is room, as just compared.
-        unsafe { from.copy_to_nonoverlapping(copy.as_mut_ptr(), length) };
-        return act(&copy[..length]);
+        let mut copy = [MaybeUninit::<u8>::uninit(); SHORT];
+        let start = copy.as_mut_ptr().cast::<u8>();
+        // SAFETY: the caller's promise; there is room, as just compared, and what is copied there
+        // has values then.
+        return act(unsafe {
+            from.copy_to_nonoverlapping(start, length);
+            slice::from_raw_parts(start, length)
+        });
     }
     let mut copy = vec![0; length];
     // SAFETY: as above.
@@ -76,17 +72,46 @@ pub(super) extern "C" fn random(random: u64, _: u64, _: u64, _: u64, _: *mut ())
     unsafe { object::<Random>(random) }.next().into()
 }
 
-/// Looks up a key of 4, 8 or 16 bytes in a hash that all CPUs share.
-extern "C" fn find_short<const LENGTH: usize>(
+/// Looks up a key of so many words in a hash; `HALF`: of the last one, only its lower half is
+/// there. In maps per CPU the element is this CPU's.
+extern "C" fn find_words<const WORDS: usize, const HALF: bool, const PER_CPU: bool>(
     map: u64,
     key: u64,
     _: u64,
     _: u64,
-    _: *mut (),
+    run: *mut (),
 ) -> u64 {
-    // SAFETY: called by code for this map, with a key of this length.
-    let (map, key) = unsafe { (object::<Map>(map), array::<LENGTH>(key)) };
-    map.find_in_hash(&key).unwrap_or_default()
+    // SAFETY: called by code for this map.
+    let map = unsafe { object::<Map>(map) };
+    let mut words = [0; WORDS];
+    for (number, word) in words.iter_mut().enumerate() {
+        let at = key + 8 * number as u64;
+        let is_half = HALF && number + 1 == WORDS;
+        // SAFETY: called by code with a key of this length.
+        *word = unsafe { if is_half { load::<u32>(at) } else { load::<u64>(at) } };
+    }
+    // SAFETY: called by code with its run.
+    let cpu = if PER_CPU { unsafe { cpu(run) } } else { 0 };
+    map.find_words(words, cpu).unwrap_or_default()
+}
+
+/// [`find_words`] for keys of so many bytes.
+fn by_words<const PER_CPU: bool>(key_size: u32) -> Option<Direct> {
+    Some(match key_size {
+        4 => find_words::<1, true, PER_CPU>,
+        8 => find_words::<1, false, PER_CPU>,
+        12 => find_words::<2, true, PER_CPU>,
+        16 => find_words::<2, false, PER_CPU>,
+        20 => find_words::<3, true, PER_CPU>,
+        24 => find_words::<3, false, PER_CPU>,
+        28 => find_words::<4, true, PER_CPU>,
+        32 => find_words::<4, false, PER_CPU>,
+        36 => find_words::<5, true, PER_CPU>,
+        40 => find_words::<5, false, PER_CPU>,
+        44 => find_words::<6, true, PER_CPU>,
+        48 => find_words::<6, false, PER_CPU>,
+        _ => return None,
+    })
 }
 
 extern "C" fn find(map: u64, key: u64, _: u64, _: u64, run: *mut ()) -> u64 {
@@ -100,13 +125,12 @@ extern "C" fn find(map: u64, key: u64, _: u64, _: u64, run: *mut ()) -> u64 {
 /// What looks up elements of a map, if its elements are nothing but their bytes.
 pub(super) fn look_up(map: &Map) -> Option<Direct> {
     let definition = map.definition();
-    match (definition.kind, definition.key_size) {
-        (MapType::HASH | MapType::LRU_HASH, 4) => Some(find_short::<4>),
-        (MapType::HASH | MapType::LRU_HASH, 8) => Some(find_short::<8>),
-        (MapType::HASH | MapType::LRU_HASH, 16) => Some(find_short::<16>),
-        _ if is_plain(map) => Some(find),
+    let by_words = match definition.kind {
+        MapType::HASH | MapType::LRU_HASH => by_words::<false>(definition.key_size),
+        MapType::PER_CPU_HASH | MapType::LRU_PER_CPU_HASH => by_words::<true>(definition.key_size),
         _ => None,
-    }
+    };
+    by_words.or_else(|| is_plain(map).then_some(find))
 }
 
 extern "C" fn update_element(map: u64, key: u64, value: u64, flags: u64, run: *mut ()) -> u64 {

@@ -164,9 +164,9 @@ impl Hash {
         }
     }
 
-    /// As [`Self::find_hashed`], for keys of one or two words.
+    /// As [`Self::find_hashed`], for keys of as many words as nodes have room for.
     #[inline(always)]
-    fn find_words<const WORDS: usize>(&self, key: [u64; WORDS]) -> Option<u32> {
+    pub fn find_words<const WORDS: usize>(&self, key: [u64; WORDS]) -> Option<u32> {
         let state = key.iter().fold(self.seed, |state, word| fold(state ^ word));
         let hash = (state ^ state >> 32) as u32;
         self.walk(hash, WORDS + 1, |node| {

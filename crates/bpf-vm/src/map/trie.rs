@@ -126,20 +126,58 @@ impl Trie {
     #[inline]
     pub fn find(&self, key: &[u8]) -> Option<u32> {
         let (length, data) = self.split(key)?;
+        if self.node_words == DATA + 1 {
+            let word = big_word(data);
+            return self.undisturbed(|| self.descend_one(length, word));
+        }
         let mut words = [0; WORDS];
         let words = &mut words[..self.node_words - DATA];
         for (word, bytes) in words.iter_mut().zip(data.chunks(8)) {
             *word = big_word(bytes);
         }
+        self.undisturbed(|| self.descend(length, words))
+    }
+
+    /// What is found while no writer is at work.
+    #[inline]
+    fn undisturbed(&self, find: impl Fn() -> Option<u32>) -> Option<u32> {
         loop {
             let before = self.sequence.load(Acquire);
-            let found = self.descend(length, words);
+            let found = find();
             fence(Acquire);
             if before & 1 == 0 && self.sequence.load(Relaxed) == before {
                 return found;
             }
             std::hint::spin_loop();
         }
+    }
+
+    /// As [`Self::descend`], for data of one word.
+    #[inline]
+    fn descend_one(&self, length: u32, key: u64) -> Option<u32> {
+        let nodes = self.nodes.words();
+        let mut found = 0u32;
+        let mut link = self.root.load(Acquire);
+        for _ in 0..=u64::BITS {
+            let Some(index) = link.checked_sub(1) else { break };
+            let start = index as usize * (DATA + 1);
+            let words = &nodes[start..start + DATA + 1];
+            let kind = words[LENGTH].load(Relaxed);
+            let own = kind as u32;
+            let beyond = u64::MAX.checked_shr(own).unwrap_or_default();
+            if own > length || (key ^ words[DATA].load(Relaxed)) & !beyond != 0 {
+                break;
+            }
+            if kind & FORK == 0 {
+                found = link;
+            }
+            if own == length {
+                break;
+            }
+            let side = key >> (u64::BITS - 1 - own) & 1;
+            link = (words[CHILDREN].load(Acquire) >> (32 * side)) as u32;
+        }
+        found.checked_sub(1)
     }
 
     #[inline]
