@@ -19,7 +19,7 @@ use model::load_balancer::{
 use model::{LoadBalancer, ObjectName, Origin, Protocol};
 
 use crate::figures::print;
-use wrapper::{Traffic, Wrapper};
+pub use wrapper::{Traffic, Wrapper};
 
 /// Rounds of each measurement: the quickest counts, since whatever else runs only adds.
 const ROUNDS: usize = 7;
@@ -79,7 +79,7 @@ pub fn run() -> Result<()> {
         for (index, (_, keep)) in KEEPS.into_iter().enumerate() {
             let key = (index, case.delivery);
             if let Entry::Vacant(entry) = benches.entry(key) {
-                entry.insert(bench(keep, case.delivery)?);
+                entry.insert(bench(keep, case.delivery, None)?);
             }
             costs.push(cost(&benches[&key], case, keep)?);
         }
@@ -146,10 +146,12 @@ fn cost(bench: &TestBench, case: &Case, keep: Keep) -> Result<f64> {
     Ok((with - without).max(0.0))
 }
 
-fn bench(keep: Keep, delivery: DeliveryMode) -> Result<TestBench> {
-    /// Twice the flows of the largest case, since the table's lists are per CPU.
-    const TABLE: u32 = 2_500_000;
-    let flows = if keep == Keep::All { TABLE } else { 1_024 };
+/// Twice the flows of the largest case, since the table's lists are per CPU.
+const TABLE: u32 = 2_500_000;
+
+/// The balancer with [`balancer`]'s configuration, and a table for so many flows.
+pub fn bench(keep: Keep, delivery: DeliveryMode, flows: Option<u32>) -> Result<TestBench> {
+    let flows = flows.unwrap_or(if keep == Keep::All { TABLE } else { 1_024 });
     let mut bench = TestBench::load(Program::Balance, flows, None)?;
     bench
         .apply([Arc::new(balancer(keep, delivery)?)], 0)

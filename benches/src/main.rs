@@ -12,7 +12,9 @@ mod figures;
 mod lb;
 mod rules;
 mod traffic;
+mod vm;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -22,7 +24,8 @@ use testkit::{gate, remains};
 const USAGE: &str = "usage: skep-bench datapath [ROUNDS [MILLISECONDS]]
        skep-bench programs
        skep-bench agent
-       skep-bench lb";
+       skep-bench lb
+       skep-bench vm [RATIOS]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -39,7 +42,7 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         ["traffic", rest @ ..] => return traffic::run(rest),
-        ["datapath" | "programs" | "agent" | "lb", ..] => {}
+        ["datapath" | "programs" | "agent" | "lb" | "vm", ..] => {}
         _ => bail!("{USAGE}"),
     }
     if let Some(reason) = gate::missing_privilege() {
@@ -59,6 +62,8 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["programs"] => datapath::programs::run(),
         ["agent"] => agent::run(),
         ["lb"] => lb::run(),
+        ["vm"] => vm::run(None),
+        ["vm", ratios] => vm::run(Some(Path::new(ratios))),
         _ => bail!("{USAGE}"),
     }
 }

@@ -47,10 +47,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Policy => {
             return workspace::run(workspace::cargo().args(["bench", "-p", "policy"]));
         }
-        Bench::Vm => {
-            let arguments = ["bench", "-p", "bpf-vm", "--bench", "engines"];
-            return workspace::run(workspace::cargo().args(arguments));
-        }
+        Bench::Vm => return vm(),
     };
     if let Some(reason) = gate::missing_privilege() {
         bail!("this can't be measured here: {reason}; try `sudo -E cargo xtask bench …`");
@@ -73,6 +70,26 @@ pub fn run(bench: &Bench) -> Result<()> {
         .env("SKEP_PROBE", find("skep-probe")?);
     step.done("skepd, skep, skep-bench");
     workspace::run(&mut command)
+}
+
+/// Small programs first, then our own, which need the kernel: the last line is over all of them.
+fn vm() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let ratios = folder.path().join("ratios");
+    let mut small = workspace::cargo();
+    small.args(["bench", "-p", "bpf-vm", "--bench", "engines"]).env("SKEP_BENCH_RATIOS", &ratios);
+    workspace::run(&mut small)?;
+    if let Some(reason) = gate::missing_privilege() {
+        println!("our own programs beside the kernel: skipped, {reason}");
+        return Ok(());
+    }
+    setup::toolchain()?;
+    let step = Step::start("build");
+    let built = workspace::build(&["--release", "-p", "benches", "--bins"])?;
+    let bench = built.executables.iter().find(|(name, _)| name == "skep-bench");
+    let (_, bench) = bench.context("cargo built no skep-bench")?;
+    step.done("skep-bench");
+    workspace::run(std::process::Command::new(bench).arg("vm").arg(&ratios))
 }
 
 /// Needs neither agent nor CLI, and what it measures runs in the kernel: no release build.

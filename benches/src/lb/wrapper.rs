@@ -28,7 +28,7 @@ impl Traffic {
         Traffic { flows, vips, v6: false, syn: false, elsewhere: false }
     }
 
-    fn frame(&self) -> Result<Vec<u8>> {
+    pub fn frame(&self) -> Result<Vec<u8>> {
         let flags = if self.syn { SYN } else { ACK };
         let (client, vip) = match (self.v6, self.elsewhere) {
             (true, _) => ("fd03::1", "fd01::1"),

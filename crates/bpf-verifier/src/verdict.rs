@@ -114,7 +114,9 @@ pub enum Touched {
     /// A kernel address that may be wrong: to be read with exception handling.
     Untrusted,
     Arena,
-    /// Different kinds on different paths.
+    /// On different paths different ones of stack, packet, map values and keys, and lent memory.
+    Data,
+    /// Different kinds on different paths, not all of them data.
     Several,
 }
 
@@ -168,11 +170,19 @@ pub struct NotModelled {
 }
 
 impl Touched {
+    fn is_data(self) -> bool {
+        matches!(
+            self,
+            Self::Stack | Self::Packet | Self::MapValue | Self::MapKey | Self::Memory | Self::Data
+        )
+    }
+
     /// What both paths touch.
     pub(crate) fn join(self, other: Self) -> Self {
         match (self, other) {
             (Self::Nothing, one) | (one, Self::Nothing) => one,
             (one, other) if one == other => one,
+            (one, other) if one.is_data() && other.is_data() => Self::Data,
             _ => Self::Several,
         }
     }

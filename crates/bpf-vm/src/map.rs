@@ -257,6 +257,22 @@ impl Map {
         })
     }
 
+    /// Whether it is an array of values that programs may replace by storing all of their bytes.
+    pub(crate) fn is_bare_array(&self) -> bool {
+        matches!(self.content, Content::Array(_))
+            && !self.holds_references()
+            && self.definition.flags & flag::RDONLY_PROG == 0
+            && self.definition.managed().next().is_none()
+    }
+
+    /// Where an array's element for a CPU lies, and its size.
+    #[inline]
+    pub(crate) fn element(&self, index: u32, cpu: u32) -> Option<(u64, u32)> {
+        let Content::Array(values) = &self.content else { return None };
+        let cpu = if values.cpus == 1 { 0 } else { cpu.min(values.cpus - 1) };
+        (index < values.elements).then(|| (values.address(index, cpu), values.size))
+    }
+
     /// Whether its only value can't be changed any more, by nobody.
     pub(crate) fn is_constant(&self) -> bool {
         self.frozen.load(Acquire)
@@ -377,6 +393,9 @@ impl Map {
     /// Writes a value into an element, but for what the kernel manages in it.
     fn write(&self, values: &Values, index: u32, cpu: u32, value: &[u8], fresh: bool) {
         let start = values.offset(index, cpu);
+        if self.definition.spin_lock.is_none() && self.definition.timer.is_none() {
+            return values.slab.store(start, value);
+        }
         let mut at = 0;
         let mut managed: Vec<(u32, u32)> = self.definition.managed().collect();
         managed.sort_unstable();

@@ -8,7 +8,7 @@
 use std::marker::PhantomData;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::map::Map;
 use crate::window;
@@ -31,7 +31,7 @@ pub struct Memory<'m> {
     /// What the packet instructions load from.
     pub(crate) packet: Option<Region>,
     /// The values of maps: those that are known before the run, and others.
-    known_areas: Arc<[Area]>,
+    known_areas: Option<Arc<[Area]>>,
     areas: Vec<Area>,
     /// The maps of `areas`, which live as long as programs may look there.
     maps: Vec<Arc<Map>>,
@@ -45,7 +45,7 @@ pub struct Memory<'m> {
 pub(crate) struct Kept {
     pub regions: Vec<Region>,
     /// The values of maps, which whoever keeps this keeps, too.
-    pub areas: Arc<[Area]>,
+    pub areas: Option<Arc<[Area]>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,7 +130,7 @@ impl<'m> Memory<'m> {
     /// has any more, and what was lent to one run may be lent to the next.
     pub(crate) fn add_map(&mut self, map: &Arc<Map>) {
         if let Some(area) = map.area()
-            && !self.known_areas.contains(&area)
+            && !self.known_areas().contains(&area)
             && !self.areas.contains(&area)
         {
             self.areas.push(area);
@@ -140,7 +140,7 @@ impl<'m> Memory<'m> {
 
     /// Memory that isn't borrowed: as for [`Self::add`].
     pub(crate) fn of(kept: &mut Kept) -> Self {
-        let known_areas = mem::take(&mut kept.areas);
+        let known_areas = kept.areas.take();
         Self { regions: mem::take(&mut kept.regions), known_areas, ..Self::default() }
     }
 
@@ -158,11 +158,15 @@ impl<'m> Memory<'m> {
 
     /// Lends the values of maps, which whoever calls this keeps until the run is over.
     pub(crate) fn add_areas(&mut self, areas: Arc<[Area]>) {
-        self.known_areas = areas;
+        self.known_areas = Some(areas);
+    }
+
+    fn known_areas(&self) -> &[Area] {
+        self.known_areas.as_deref().unwrap_or_default()
     }
 
     fn element(&self, address: u64, length: u64) -> Option<Region> {
-        let mut areas = self.known_areas.iter().chain(&self.areas);
+        let mut areas = self.known_areas().iter().chain(&self.areas);
         areas.find_map(|area| area.element(address, length))
     }
 
@@ -242,6 +246,15 @@ pub(crate) unsafe fn atomic64<'a>(address: u64) -> &'a AtomicU64 {
     let pointer = std::ptr::with_exposed_provenance_mut(window::host(address));
     // SAFETY: the caller promises memory that can be written and is aligned.
     unsafe { AtomicU64::from_ptr(pointer) }
+}
+
+/// # Safety
+///
+/// As for [`store`].
+pub(crate) unsafe fn atomic8<'a>(address: u64) -> &'a AtomicU8 {
+    let pointer = std::ptr::with_exposed_provenance_mut(address as usize);
+    // SAFETY: the caller promises memory that can be written.
+    unsafe { AtomicU8::from_ptr(pointer) }
 }
 
 /// # Safety

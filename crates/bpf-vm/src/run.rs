@@ -65,6 +65,7 @@ pub(crate) fn run_from(
         loops: LOOPS,
         tail_calls: 0,
         cpu: cpu(input.state.as_deref()),
+        place: 0,
         depth: 0,
         is_interpreted,
         native: Native::default(),
@@ -117,6 +118,8 @@ pub(crate) struct Run<'m> {
     tail_calls: u32,
     /// The number of the CPU, for programs of a runtime.
     pub cpu: u32,
+    /// The same if the runtime of the program that runs has so many, or its last.
+    pub place: u64,
     pub native: Native,
     /// Why machine code was left before its end.
     pub stop: Option<Stop>,

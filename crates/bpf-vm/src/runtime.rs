@@ -260,10 +260,10 @@ impl Runtime {
     }
 
     /// Replaces areas if maps have been added.
-    pub(crate) fn renew_areas(&self, known: &mut Arc<[crate::memory::Area]>) {
+    pub(crate) fn renew_areas(&self, known: &mut Option<Arc<[crate::memory::Area]>>) {
         let areas = self.inner.shared.areas.read().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&areas, known) {
-            *known = areas.clone();
+        if !known.as_ref().is_some_and(|known| Arc::ptr_eq(&areas, known)) {
+            *known = Some(areas.clone());
         }
     }
 

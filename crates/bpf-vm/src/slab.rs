@@ -116,16 +116,25 @@ impl Drop for Slab {
 /// As many bytes as `into` has can be read at `from`.
 pub(crate) unsafe fn copy_from(from: *mut u8, into: &mut [u8]) {
     let mut at = 0;
-    let aligned = from.addr().is_multiple_of(8);
     while at < into.len() {
-        if aligned && into.len() - at >= 8 {
+        let (address, rest) = (from.addr() + at, &mut into[at..]);
+        if address.is_multiple_of(8)
+            && let Some((bytes, _)) = rest.split_first_chunk_mut()
+        {
             // SAFETY: within what the caller promises, aligned to 8.
             let word = unsafe { AtomicU64::from_ptr(from.add(at).cast()) }.load(Relaxed);
-            into[at..at + 8].copy_from_slice(&word.to_ne_bytes());
+            *bytes = word.to_ne_bytes();
             at += 8;
+        } else if address.is_multiple_of(4)
+            && let Some((bytes, _)) = rest.split_first_chunk_mut()
+        {
+            // SAFETY: within what the caller promises, aligned to 4.
+            let word = unsafe { AtomicU32::from_ptr(from.add(at).cast()) }.load(Relaxed);
+            *bytes = word.to_ne_bytes();
+            at += 4;
         } else {
             // SAFETY: within what the caller promises.
-            into[at] = unsafe { AtomicU8::from_ptr(from.add(at)) }.load(Relaxed);
+            rest[0] = unsafe { AtomicU8::from_ptr(from.add(at)) }.load(Relaxed);
             at += 1;
         }
     }
@@ -136,16 +145,25 @@ pub(crate) unsafe fn copy_from(from: *mut u8, into: &mut [u8]) {
 /// As many bytes as `bytes` has can be written at `to`.
 pub(crate) unsafe fn copy_to(to: *mut u8, bytes: &[u8]) {
     let mut at = 0;
-    let aligned = to.addr().is_multiple_of(8);
     while at < bytes.len() {
-        if aligned && let Some((word, _)) = bytes[at..].split_first_chunk() {
+        let (address, rest) = (to.addr() + at, &bytes[at..]);
+        if address.is_multiple_of(8)
+            && let Some((word, _)) = rest.split_first_chunk()
+        {
             // SAFETY: within what the caller promises, aligned to 8.
             unsafe { AtomicU64::from_ptr(to.add(at).cast()) }
                 .store(u64::from_ne_bytes(*word), Relaxed);
             at += 8;
+        } else if address.is_multiple_of(4)
+            && let Some((word, _)) = rest.split_first_chunk()
+        {
+            // SAFETY: within what the caller promises, aligned to 4.
+            unsafe { AtomicU32::from_ptr(to.add(at).cast()) }
+                .store(u32::from_ne_bytes(*word), Relaxed);
+            at += 4;
         } else {
             // SAFETY: within what the caller promises.
-            unsafe { AtomicU8::from_ptr(to.add(at)) }.store(bytes[at], Relaxed);
+            unsafe { AtomicU8::from_ptr(to.add(at)) }.store(rest[0], Relaxed);
             at += 1;
         }
     }
@@ -167,8 +185,8 @@ mod tests {
     fn copies_of_any_length_and_alignment() {
         let slab = Slab::new(64).unwrap();
         let bytes: Vec<u8> = (1..=40).collect();
-        for offset in [0u64, 1, 7, 8, 16] {
-            for length in [0, 1, 7, 8, 9, 40] {
+        for offset in [0u64, 1, 4, 7, 8, 12, 16] {
+            for length in [0, 1, 4, 7, 8, 9, 12, 13, 40] {
                 slab.clear(0, 64);
                 slab.store(offset, &bytes[..length]);
                 let mut read = [0; 64];

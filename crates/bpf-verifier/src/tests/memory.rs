@@ -165,4 +165,12 @@ fn what_instructions_touch_is_known() {
     assert_eq!((facts.processed, facts.functions[0].stack, facts.bounded), (4, 8, true));
     assert!(proof.covers(&program(assembled(text), "xdp").instructions));
     assert!(!proof.covers(&program(assembled("r0 = 2\n exit"), "xdp").instructions));
+    // The frame on one path, the packet on the other.
+    let text = "*(u64 *)(r10 - 8) = 1\n r2 = r10\n r2 += -8\n r3 = *(u32 *)(r1 + 0)\n \
+                r4 = *(u32 *)(r1 + 4)\n r5 = r3\n r5 += 8\n if r5 > r4 goto +1\n r2 = r3\n \
+                r0 = *(u8 *)(r2 + 0)\n exit";
+    let Verdict::Accepted(proof) = verdict_of("xdp", text, Options::default()) else {
+        panic!("refused");
+    };
+    assert_eq!(proof.facts().touched[9], Touched::Data);
 }

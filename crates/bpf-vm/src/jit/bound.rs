@@ -86,8 +86,10 @@ impl<'a> Bound<'a> {
         let object = object(&**map);
         let of = |register: Register| Set::of(register);
         let with_key = of(Register::R2);
+        // Code multiplies by the number of the CPU, which is one of the runtime's.
+        let is_for_all = |array: &Array| array.cpus == 1 || array.cpus == shared.cpus;
         match id {
-            1 => match map.array() {
+            1 => match map.array().filter(is_for_all) {
                 Some(array) => {
                     let place = self.arrays.iter().position(|known| *known == array);
                     let place = place.unwrap_or_else(|| {

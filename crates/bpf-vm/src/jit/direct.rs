@@ -6,13 +6,14 @@
 //! verifier has proved it, or it lies in the current frame.
 
 use std::mem::MaybeUninit;
+use std::sync::atomic::Ordering::Relaxed;
 use std::{ptr, slice};
 
 use bpf_object::MapType;
 
 use crate::clock::{Random, Time};
-use crate::map::{Content, Map, Who};
-use crate::memory::load;
+use crate::map::{Content, Map, Who, update};
+use crate::memory::{self, load};
 use crate::run::Run;
 
 /// Called with what [`super::bound::Call`] names, `r2` to `r4`, and the run; returns `r0`.
@@ -42,7 +43,7 @@ unsafe fn with_bytes<R>(address: u64, length: usize, act: impl FnOnce(&[u8]) -> 
         // SAFETY: the caller's promise; there is room, as just compared, and what is copied there
         // has values then.
         return act(unsafe {
-            from.copy_to_nonoverlapping(start, length);
+            copy_short(from, start, length);
             slice::from_raw_parts(start, length)
         });
     }
@@ -50,6 +51,27 @@ unsafe fn with_bytes<R>(address: u64, length: usize, act: impl FnOnce(&[u8]) -> 
     // SAFETY: as above.
     unsafe { from.copy_to_nonoverlapping(copy.as_mut_ptr(), length) };
     act(&copy)
+}
+
+/// Copies a few bytes, of a number that isn't known before, without calling anybody.
+///
+/// # Safety
+///
+/// So many bytes can be read at `from`, and written at `to`, which is elsewhere.
+#[inline(always)]
+unsafe fn copy_short(from: *const u8, to: *mut u8, length: usize) {
+    let mut at = 0;
+    // SAFETY: within what the caller promises, all of them.
+    unsafe {
+        while length - at >= 8 {
+            to.add(at).cast::<u64>().write_unaligned(from.add(at).cast::<u64>().read_unaligned());
+            at += 8;
+        }
+        while at < length {
+            to.add(at).write(from.add(at).read());
+            at += 1;
+        }
+    }
 }
 
 /// The number of the CPU.
@@ -148,7 +170,45 @@ extern "C" fn update_element(map: u64, key: u64, value: u64, flags: u64, run: *m
     result.map_or_else(crate::Errno::result, |()| 0)
 }
 
+/// Stores an element of an array in which nothing is the kernel's.
+extern "C" fn store_element(map: u64, key: u64, value: u64, flags: u64, run: *mut ()) -> u64 {
+    // SAFETY: called by code for this map, with a key of four bytes.
+    let (object, cpu, index) = unsafe { (object::<Map>(map), cpu(run), load::<u32>(key) as u32) };
+    match object.element(index, cpu) {
+        Some((to, length)) if matches!(flags, update::ANY | update::EXIST) => {
+            // SAFETY: the value is as long, and so is the element, which nobody takes away.
+            unsafe { store_words(value, to, length) };
+            0
+        }
+        // What is wrong with it is found out where it doesn't matter how long that takes.
+        _ => update_element(map, key, value, flags, run),
+    }
+}
+
+/// Copies word by word as [`crate::slab`] does, since other threads may look on.
+///
+/// # Safety
+///
+/// So many bytes can be read at `from`, and written at `to`, a multiple of 8.
+#[inline(always)]
+unsafe fn store_words(from: u64, to: u64, length: u32) {
+    let (end, mut at) = (u64::from(length), 0);
+    while end - at >= 8 {
+        // SAFETY: within what the caller promises, aligned to 8.
+        unsafe { memory::atomic64(to + at).store(load::<u64>(from + at), Relaxed) };
+        at += 8;
+    }
+    while at < end {
+        // SAFETY: within what the caller promises.
+        unsafe { memory::atomic8(to + at).store(load::<u8>(from + at) as u8, Relaxed) };
+        at += 1;
+    }
+}
+
 pub(super) fn update(map: &Map) -> Option<Direct> {
+    if map.is_bare_array() {
+        return Some(store_element);
+    }
     // Whether the program holds a lock is known to the helper.
     (is_plain(map) && map.definition().spin_lock.is_none()).then_some(update_element)
 }

@@ -86,12 +86,15 @@ pub(crate) fn execute(
     enter: impl FnOnce(*mut ()) -> u64,
 ) -> Result<u64, Stop> {
     let native = &mut run.native;
-    let outer = (native.program, native.frame, native.stack_pointer);
+    let outer = (native.program, native.frame, native.stack_pointer, run.place);
     native.program = program;
     native.frame = frame;
+    if let Some(shared) = &program.shared {
+        run.place = run.cpu.min(shared.cpus - 1).into();
+    }
     let result = enter(ptr::from_mut(run).cast());
     let native = &mut run.native;
-    (native.program, native.frame, native.stack_pointer) = outer;
+    (native.program, native.frame, native.stack_pointer, run.place) = outer;
     if let Some(panic) = native.panic.take() {
         resume_unwind(panic);
     }

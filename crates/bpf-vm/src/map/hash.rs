@@ -6,6 +6,7 @@
 //! be used again at once, also while a program still holds a pointer to its value.
 
 use std::hash::{BuildHasher, RandomState};
+use std::mem;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -37,7 +38,8 @@ pub(crate) struct Hash {
     nodes: Slab,
     buckets: Slab,
     bucket_mask: u32,
-    stripes: Box<[Mutex<()>]>,
+    /// Each lock holds an element that it keeps for who replaces next, index and one.
+    stripes: Box<[Mutex<u32>]>,
     seed: u64,
     max_entries: u32,
     capacity: u32,
@@ -78,7 +80,7 @@ impl Hash {
             nodes: Slab::new(u64::from(capacity) * node_words as u64 * 8)?,
             buckets: Slab::new(u64::from(buckets) * 4)?,
             bucket_mask: buckets - 1,
-            stripes: (0..stripes).map(|_| Mutex::new(())).collect(),
+            stripes: (0..stripes).map(|_| Mutex::new(0)).collect(),
             seed: RandomState::new().hash_one(0u8) | 1,
             max_entries,
             capacity,
@@ -138,8 +140,9 @@ impl Hash {
         hash & self.bucket_mask
     }
 
-    fn lock(&self, bucket: u32) -> MutexGuard<'_, ()> {
-        let stripe = bucket as usize % self.stripes.len();
+    fn lock(&self, bucket: u32) -> MutexGuard<'_, u32> {
+        // As many as a power of two.
+        let stripe = bucket as usize & (self.stripes.len() - 1);
         // Nothing panics in between that would leave a chain broken.
         self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -255,6 +258,27 @@ impl Hash {
         None
     }
 
+    /// The element with this key in a locked bucket, and the one before it.
+    fn locate(&self, bucket: u32, hash: u32, key: &[u8]) -> Option<(Option<u32>, u32)> {
+        let nodes = self.nodes.words();
+        let mut before = None;
+        let mut link = self.buckets.halves()[bucket as usize].load(Relaxed);
+        while !Self::is_end(link) {
+            let index = link - 1;
+            let node = &nodes[index as usize * self.node_words..][..self.node_words];
+            let word = node[0].load(Relaxed);
+            let mut held = key.chunks(8).zip(&node[1..]);
+            if (word >> 32) as u32 == hash
+                && held.all(|(word, held)| tail(word) == held.load(Relaxed))
+            {
+                return Some((before, index));
+            }
+            before = Some(index);
+            link = word as u32;
+        }
+        None
+    }
+
     fn set_link(&self, bucket: u32, before: Option<u32>, link: u32) {
         match before {
             None => self.buckets.halves()[bucket as usize].store(link, Release),
@@ -354,11 +378,13 @@ impl Hash {
             Some(eviction) => Some(self.take_evicting(eviction)?),
             None => None,
         };
-        let _guard = self.lock(bucket);
-        let old = self.find_hashed(key, hash);
-        let checked = flags.check(old.is_some()).and_then(|()| match reserved {
-            Some(index) => Ok(index),
-            None => self.take_for(old),
+        let mut spare = self.lock(bucket);
+        let located = self.locate(bucket, hash, key);
+        let old = located.map(|(_, old)| old);
+        let checked = flags.check(old.is_some()).and_then(|()| match (reserved, old) {
+            (Some(index), _) => Ok(index),
+            (None, Some(_)) if *spare > 0 => Ok(mem::take(&mut *spare) - 1),
+            (None, old) => self.take_for(old),
         });
         let index = match checked {
             Ok(index) => index,
@@ -370,10 +396,10 @@ impl Hash {
         write(index, old);
         let node = index as usize * self.node_words;
         self.write_key(node, key);
-        let (before, mut next) = match old.map(|old| (old, self.predecessor(bucket, old))) {
+        let (before, mut next) = match located {
             // In its place, so that no reader misses both.
-            Some((old, Some(before))) => (before, self.link_of(old).load(Relaxed) as u32),
-            _ => (None, self.buckets.halves()[bucket as usize].load(Relaxed)),
+            Some((before, old)) => (before, self.link_of(old).load(Relaxed) as u32),
+            None => (None, self.buckets.halves()[bucket as usize].load(Relaxed)),
         };
         if next == 0 {
             next = END | bucket;
@@ -392,7 +418,11 @@ impl Hash {
                     eviction.states.bytes()[old as usize].store(FREE, Relaxed);
                     // The reserved element was not counted.
                 }
-                self.give_free(old);
+                if self.eviction.is_none() && *spare == 0 {
+                    *spare = old + 1;
+                } else {
+                    self.give_free(old);
+                }
             }
             None if self.eviction.is_some() => {
                 self.count.fetch_add(1, Relaxed);

@@ -89,6 +89,7 @@ fn keeps_to_runs(facts: &Facts) -> bool {
                 | Touched::MapValue
                 | Touched::MapKey
                 | Touched::Memory
+                | Touched::Data
         )
     })
 }

@@ -45,7 +45,7 @@ impl ProgramHandle {
     }
 
     fn runs(&self, context: Context, state: State) -> Runs {
-        let kept = Kept { regions: Vec::with_capacity(4), areas: self.runtime.areas() };
+        let kept = Kept { regions: Vec::with_capacity(4), areas: Some(self.runtime.areas()) };
         Runs { handle: self.clone(), context, state, kept, value: 0 }
     }
 }

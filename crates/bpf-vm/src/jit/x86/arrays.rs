@@ -43,12 +43,8 @@ impl Emitter<'_> {
             }
         }
         if array.cpus > 1 {
-            self.asm.load(4, SCRATCH, run_field(offset_of!(Run<'_>, cpu)));
-            self.asm.constant(SECOND, u64::from(array.cpus - 1));
-            self.asm.arith(Width::W32, Arith::Cmp, SCRATCH, SECOND);
-            // Who is on a CPU that the map knows nothing of has the values of the last.
-            self.asm.mov_if(Cond::Above, SCRATCH, SECOND);
-            self.asm.imul_imm(Width::W64, SCRATCH, SCRATCH, array.cpu_stride.cast_signed());
+            let place = run_field(offset_of!(Run<'_>, place));
+            self.asm.imul_mem(SCRATCH, place, array.cpu_stride.cast_signed());
             self.asm.arith(Width::W64, Arith::Add, Reg::RAX, SCRATCH);
         }
         if let Some(over) = over {

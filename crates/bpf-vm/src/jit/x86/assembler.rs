@@ -273,6 +273,12 @@ impl Assembler {
         }
     }
 
+    /// `dst = [mem] * imm` on 64 bits.
+    pub fn imul_mem(&mut self, dst: Reg, mem: Mem, imm: i32) {
+        self.op_mem(true, 0x69, dst.0, mem, false);
+        self.imm32(imm);
+    }
+
     pub fn neg(&mut self, width: Width, dst: Reg) {
         self.op_reg(width == W64, 0xf7, 3, dst, false);
     }

@@ -230,7 +230,7 @@ impl<'a> Emitter<'a> {
             Inst::LoadPacket { size, index, offset } => self.load_packet(size, index, offset),
             Inst::Jump { target } => {
                 self.pay(target);
-                self.jump(target);
+                self.jump_back_or_on(target);
             }
             Inst::JumpIf { condition, width, left, right, target } => {
                 let cond = self.compare(condition, width, of(left), right, flags);
@@ -332,6 +332,21 @@ impl<'a> Emitter<'a> {
         } else {
             let at = self.asm.jump_near();
             self.jumps.push((at, target));
+        }
+    }
+
+    /// A loop that begins with its condition asks for it at its end instead: one jump a round. What
+    /// is known behind the condition was known before it, so both ways there agree.
+    fn jump_back_or_on(&mut self, target: u32) {
+        match self.job.code[target as usize] {
+            Inst::JumpIf { condition, width, left, right, target: end }
+                if (target as usize) < self.position && end > target =>
+            {
+                let cond = self.compare(condition, width, of(left), right, None);
+                self.jump_if_free(cond.negated(), target + 1);
+                self.jump(end);
+            }
+            _ => self.jump(target),
         }
     }
 
