@@ -70,13 +70,34 @@ pub fn run(options: &Options) -> Result<()> {
 fn without_kernel(reason: &str) -> Result<()> {
     println!("no kernel for the demo: {reason}");
     println!("so packets go through the same programs in Skep's own runtime (skep sim)\n");
-    setup::toolchain()?;
-    let binaries = binaries::build()?;
-    let mut sim = std::process::Command::new(&binaries.skep);
+    let skep = skep_alone()?;
+    let mut sim = std::process::Command::new(&skep);
     sim.args(["sim", "-f", SHOP, "--scenario", PACKETS, "--expect"]);
     print!("{}", workspace::output(sim.current_dir(workspace::root()))?);
     println!("\nWith real programs, as root:  sudo -E env \"PATH=$PATH\" cargo xtask demo");
     Ok(())
+}
+
+/// The CLI, which is all that the simulator needs. Who may not write into the workspace, or has no
+/// toolchain, takes the one that somebody else has built beside this program.
+fn skep_alone() -> Result<PathBuf> {
+    let build = || {
+        setup::toolchain()?;
+        let built = workspace::build(&["-p", "cli", "--bin", "skep"])?;
+        let skep = built.executables.into_iter().find(|(name, _)| name == "skep");
+        Ok(skep.context("cargo built no skep")?.1)
+    };
+    build().or_else(|error: anyhow::Error| {
+        let beside = std::env::current_exe()?.with_file_name("skep");
+        if !beside.is_file() {
+            return Err(error);
+        }
+        println!(
+            "it can't be built here ({error}),\nso the one that is there is used: {}\n",
+            beside.display()
+        );
+        Ok(beside)
+    })
 }
 
 /// The workloads of `examples/shop.yaml`, their programs running.

@@ -42,7 +42,8 @@ macro_rules! define_execute {
         }
     ) => {
             /// Runs the function that begins at the operation `entry`, in the current frame.
-            pub(crate) fn execute(
+            /// What a run does is noted down if it is `TRACED`.
+            pub(crate) fn execute<const TRACED: bool>(
                 program: &Program,
                 run: &mut Run<'_>,
                 entry: usize,
@@ -163,6 +164,10 @@ macro_rules! define_execute {
                     let op = unsafe { &*next };
                     // SAFETY: as above: behind `End` is the end of the vector.
                     next = unsafe { next.add(1) };
+                    if TRACED && let Some(trace) = &mut run.trace {
+                        let slot = slot_before(program, next);
+                        trace.observe(program, slot, run.depth, &registers);
+                    }
                     match *op {
                         $(
                             Op::$alu64i { dst, imm } => {

@@ -95,6 +95,7 @@ mod runtime;
 pub mod semantics;
 mod slab;
 mod state;
+mod trace;
 mod window;
 mod world;
 
@@ -113,4 +114,5 @@ pub use runtime::{
     Builder, Engine, Instance, Loader, Outcome, ProgramHandle, Runs, Runtime, RuntimeError,
 };
 pub use state::Redirect;
+pub use trace::{Step, Trace};
 pub use world::{Environment, Interface, MAIN_TABLE, Neighbour, Process, Route, RouteKind, World};

@@ -76,7 +76,9 @@ impl Loader<'_> {
                 numbered.extend(self.helper(id).map(|index| (id, index)));
             }
         }
-        fuse(&mut ops);
+        if !self.platform.traced() {
+            fuse(&mut ops);
+        }
         let functions = std::mem::take(&mut self.functions);
         let helpers = std::mem::take(&mut self.helpers);
         let helper_ids = std::mem::take(&mut self.helper_ids);

@@ -307,8 +307,9 @@ impl Map {
         Some(values.address(index, cpu))
     }
 
-    /// The address of a byte of an array's only value.
-    pub(crate) fn value_address(&self, offset: u64) -> Option<u64> {
+    /// The address of a byte of an array's only value, which every program of the runtime may read:
+    /// so hosts lend memory that programs are told about by other ways than the map.
+    pub fn value_address(&self, offset: u64) -> Option<u64> {
         match &self.content {
             // Of all values: the kernel takes offsets within the array (`array_map_direct_value_addr`
             // allows one entry only, with an offset below the value's size).

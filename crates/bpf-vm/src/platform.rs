@@ -26,6 +26,11 @@ pub trait Platform {
         Vec::new()
     }
 
+    /// Whether its runs are noted down instruction by instruction.
+    fn traced(&self) -> bool {
+        false
+    }
+
     /// What a 64-bit immediate stands for that isn't a number and not code.
     fn address(&self, _what: Wide) -> Option<u64> {
         None

@@ -15,6 +15,7 @@ use crate::memory::Memory;
 use crate::op::Op;
 use crate::platform::{Helper, Platform};
 use crate::run::{self, Run};
+use crate::trace::Trace;
 use crate::{interpret, load};
 
 /// A program, ready to run. It has no state of its own: several threads may run it.
@@ -49,11 +50,13 @@ pub struct Input<'m> {
     pub fuel: u64,
     /// What helpers find by [`Call::state`](crate::Call::state).
     pub state: Option<&'m mut dyn Any>,
+    /// Where the interpreter notes down what it does.
+    pub trace: Option<&'m mut Trace>,
 }
 
 impl Default for Input<'_> {
     fn default() -> Self {
-        Self { memory: Memory::new(), arguments: [0; 5], fuel: u64::MAX, state: None }
+        Self { memory: Memory::new(), arguments: [0; 5], fuel: u64::MAX, state: None, trace: None }
     }
 }
 
@@ -147,7 +150,8 @@ impl Program {
     ) -> Result<u64, Stop> {
         match &self.code {
             Some(code) if !run.is_interpreted => code.execute(self, run, entry, arguments),
-            _ => interpret::execute(self, run, entry, arguments),
+            _ if run.trace.is_some() => interpret::execute::<true>(self, run, entry, arguments),
+            _ => interpret::execute::<false>(self, run, entry, arguments),
         }
     }
 }

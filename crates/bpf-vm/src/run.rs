@@ -13,6 +13,7 @@ use crate::memory::{self, AccessError, Memory, ORDER, Region, load, store};
 use crate::packet::Bounds;
 use crate::program::{Input, Program, slot_of_code};
 use crate::state::State;
+use crate::trace::Trace;
 use crate::window;
 
 /// Bytes of stack per function, as in the kernel.
@@ -75,6 +76,7 @@ pub(crate) fn run_from(
             Some(state) => Some(&mut **state),
             None => None,
         },
+        trace: input.trace.as_deref_mut(),
     };
     let result = program.execute(&mut run, entry, input.arguments);
     match result {
@@ -131,6 +133,7 @@ pub(crate) struct Run<'m> {
     pub is_interpreted: bool,
     pub memory: &'m mut Memory<'m>,
     state: Option<&'m mut dyn Any>,
+    pub trace: Option<&'m mut Trace>,
 }
 
 impl Run<'_> {

@@ -1,6 +1,6 @@
 //! Objects loaded and run: what users of this crate begin with.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bpf_isa::Placed;
 use bpf_object::Object;
@@ -13,6 +13,7 @@ use crate::helper::{Shared, Timers};
 use crate::map::{Content, Map, MapDefinition, MapTable};
 use crate::program::Input;
 use crate::state::{Kind, State};
+use crate::trace::Trace;
 use crate::world::World;
 
 mod error;
@@ -54,6 +55,9 @@ pub(crate) struct Inner {
     pub shared: Arc<Shared>,
     pub engine: Engine,
     pub fuel: u64,
+    /// How many instructions of each run are noted down.
+    pub trace: Option<usize>,
+    pub last_trace: Mutex<Trace>,
 }
 
 /// How a runtime is made: [`Runtime::builder`].
@@ -65,6 +69,7 @@ pub struct Builder {
     engine: Engine,
     fuel: u64,
     world: World,
+    trace: Option<usize>,
 }
 
 /// Instructions that a run may repeat unless the builder says otherwise: seconds of work.
@@ -100,6 +105,12 @@ impl Builder {
         Self { world, ..self }
     }
 
+    /// Has the interpreter note down the first so many instructions of each run:
+    /// [`Runtime::last_trace`].
+    pub fn trace(self, instructions: usize) -> Self {
+        Self { trace: Some(instructions), ..self }
+    }
+
     pub fn build(self) -> Runtime {
         let shared = Shared {
             maps: MapTable::new(),
@@ -110,7 +121,13 @@ impl Builder {
             cpus: self.cpus,
             timers: Timers::default(),
         };
-        let inner = Inner { shared: Arc::new(shared), engine: self.engine, fuel: self.fuel };
+        let inner = Inner {
+            shared: Arc::new(shared),
+            engine: self.engine,
+            fuel: self.fuel,
+            trace: self.trace,
+            last_trace: Mutex::default(),
+        };
         Runtime { inner: Arc::new(inner) }
     }
 }
@@ -130,6 +147,7 @@ impl Runtime {
             engine: Engine::default(),
             fuel: FUEL,
             world: World::default(),
+            trace: None,
         }
     }
 
@@ -189,6 +207,12 @@ impl Runtime {
     /// What `bpf_ktime_get_ns` would return now.
     pub fn now(&self) -> u64 {
         self.inner.shared.time.now()
+    }
+
+    /// What the last run of a program did, also if it ended with a fault; nothing unless
+    /// [`Builder::trace`] asked for it, or if programs were compiled.
+    pub fn last_trace(&self) -> Trace {
+        self.inner.last_trace.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Replaces the host that programs ask about.

@@ -159,7 +159,7 @@ impl Balancer {
         let edge = self.compiler.edge().cloned().unwrap_or_default();
         let programs = Programs::load(&self.config, &edge)?;
         let tables = Tables::open(&self.config.bpffs.join("maps"))?;
-        self.compiler.resize(tables.capacity());
+        self.compiler.resize(tables.capacity()?);
         self.compiler.begin_from(tables.read()?);
         self.loaded = Some(Loaded { programs, tables });
         Ok(())

@@ -4,9 +4,9 @@ use crate::balancer::Balancer;
 use crate::closing::Closing;
 use crate::conntrack::Connections;
 use crate::devices::Devices;
-use crate::difference::Difference;
 use crate::endpoint_rows::EndpointRows;
 use crate::endpoints::{Endpoint, Endpoints, Lease, State};
+use crate::kernel_maps::KernelMaps;
 use crate::programs::Programs;
 use crate::tables::Tables;
 use crate::{Config, Counters, Error, Processes, Result};
@@ -19,6 +19,7 @@ use policy::{Capacity, Change, Changes, Compiler, EndpointInput, Record};
 use services::{NodeInput, WorkloadInput};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use tables::node;
 
 /// Numbers from an earlier life, and those to keep for the next.
 #[derive(Debug, Default)]
@@ -353,81 +354,53 @@ impl Datapath {
     }
 
     fn write(&mut self, policy: &Changes, services: &services::Changes) -> Result<()> {
-        let tables = &self.tables;
-        tables.ports.insert_all(&policy.add_ports)?;
-        tables.peers.insert_all(&policy.add_peers)?;
-        tables.backends.insert_all(&services.add_backends)?;
-        tables.ring.insert_all(&services.add_ring)?;
-        tables.members.insert_all(&services.add_members)?;
-        tables.source_ranges.insert_all(&services.add_source_ranges)?;
-
         let wanted = EndpointRows::wanted(&self.endpoints, |name| self.policy.published(name));
-        // A new peer is known before a rule set that only knows the new one.
-        tables.addresses.insert_all(&policy.set_addresses)?;
-        let rows_set = self.rows.set(&tables.endpoints, &wanted)?;
-        tables.services.insert_all(&services.set_services)?;
-
-        tables.services.remove_all(&services.remove_services)?;
-        tables.addresses.remove_all(&policy.remove_addresses)?;
-        let rows_gone = self.rows.prune(&tables.endpoints, &wanted)?;
-        if rows_set || rows_gone || changes_verdicts(policy) {
-            self.raise_epoch()?;
+        let rows = self.rows.difference(wanted);
+        let is_new_epoch = !rows.is_empty() || changes_verdicts(policy);
+        if is_new_epoch {
+            self.raise_epoch();
         }
-        let tables = &self.tables;
-        tables.peers.remove_all(&policy.remove_peers)?;
-        tables.ports.remove_all(&policy.remove_ports)?;
-        tables.members.remove_all(&services.remove_members)?;
-        tables.source_ranges.remove_all(&services.remove_source_ranges)?;
-        tables.backends.remove_all(&services.remove_backends)?;
+        let changes = node::Changes {
+            ports: node::Change::new(&policy.add_ports, &policy.remove_ports),
+            peers: node::Change::new(&policy.add_peers, &policy.remove_peers),
+            backends: node::Change::new(&services.add_backends, &services.remove_backends),
+            ring: &services.add_ring,
+            members: node::Change::new(&services.add_members, &services.remove_members),
+            source_ranges: node::Change::new(
+                &services.add_source_ranges,
+                &services.remove_source_ranges,
+            ),
+            addresses: node::Change::new(&policy.set_addresses, &policy.remove_addresses),
+            endpoints: rows.change(),
+            services: node::Change::new(&services.set_services, &services.remove_services),
+            state: is_new_epoch.then_some(&self.settings),
+        };
+        node::write(&KernelMaps(&self.tables), &changes)?;
+        self.rows.note(&rows);
         Ok(())
     }
 
-    /// Compares everything with what the maps hold and writes what differs, in the same order as
-    /// [`write`](Self::write): an agent that starts takes over what it finds.
+    /// Compares everything with what the maps hold and writes what differs: an agent that starts
+    /// takes over what it finds.
     fn settle(&mut self) -> Result<()> {
-        let policy = self.policy.tables();
         let rows = EndpointRows::wanted(&self.endpoints, |name| self.policy.endpoint(name));
-        let services = self.services.tables();
-        let tables = &self.tables;
-        let ports = Difference::between(tables.ports.entries()?, policy.ports);
-        let peers = Difference::between(tables.peers.entries()?, policy.peers);
-        let addresses = Difference::between(tables.addresses.entries()?, policy.addresses);
-        let backends = Difference::between(tables.backends.entries()?, services.backends);
-        let front_ends = Difference::between(tables.services.entries()?, services.services);
-        let ring = Difference::between(tables.ring.entries()?, services.ring);
-        let members = services.members.into_iter().map(|key| (key, 1));
-        let members = Difference::between(tables.members.entries()?, members);
-        let ranges = services.source_ranges.into_iter().map(|key| (key, 1));
-        let ranges = Difference::between(tables.source_ranges.entries()?, ranges);
-
-        tables.ports.insert_all(&ports.set)?;
-        tables.peers.insert_all(&peers.set)?;
-        tables.backends.insert_all(&backends.set)?;
-        // What an array holds beyond the rings in use means nothing, so nothing is removed.
-        tables.ring.insert_all(&ring.set)?;
-        tables.members.insert_all(&members.set)?;
-        tables.source_ranges.insert_all(&ranges.set)?;
-        tables.addresses.insert_all(&addresses.set)?;
-        self.rows.set(&tables.endpoints, &rows)?;
-        tables.services.insert_all(&front_ends.set)?;
-        tables.services.remove_all(&front_ends.remove)?;
-        tables.addresses.remove_all(&addresses.remove)?;
-        self.rows.prune(&tables.endpoints, &rows)?;
+        // A commit that failed may have written rows that nobody noted.
+        self.rows = EndpointRows::adopt(&self.tables.endpoints)?;
+        let maps = KernelMaps(&self.tables);
+        let (policy, services) = (self.policy.tables(), self.services.tables());
+        let differences = node::Differences::find(&maps, policy, services, rows)?;
         // Also if nothing differs: an agent may have been killed, or a commit have failed, after
         // the last row and before the epoch, and then flows still have the verdicts from before.
-        self.raise_epoch()?;
-        let tables = &self.tables;
-        tables.peers.remove_all(&peers.remove)?;
-        tables.ports.remove_all(&ports.remove)?;
-        tables.members.remove_all(&members.remove)?;
-        tables.source_ranges.remove_all(&ranges.remove)?;
-        tables.backends.remove_all(&backends.remove)?;
+        self.raise_epoch();
+        let maps = KernelMaps(&self.tables);
+        node::write(&maps, &differences.changes(Some(&self.settings)))?;
+        self.rows.note(&differences.endpoints);
         tracing::info!(
-            ports = ports.len(),
-            peers = peers.len(),
-            addresses = addresses.len(),
-            services = front_ends.len(),
-            backends = backends.len(),
+            ports = differences.ports.len(),
+            peers = differences.peers.len(),
+            addresses = differences.addresses.len(),
+            services = differences.services.len(),
+            backends = differences.backends.len(),
             "compared the kernel's tables with what they should hold; entries that differed"
         );
         Ok(())
@@ -443,10 +416,9 @@ impl Datapath {
         self.policy.forget_unused()
     }
 
-    fn raise_epoch(&mut self) -> Result<()> {
+    fn raise_epoch(&mut self) {
         // 0 is the epoch of no entry.
         self.settings.policy_epoch = self.settings.policy_epoch.checked_add(1).unwrap_or(1);
-        Ok(self.tables.state.insert(&0, &self.settings)?)
     }
 
     /// An interface of the node has gone.

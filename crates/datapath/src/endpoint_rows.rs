@@ -8,6 +8,7 @@ use model::ObjectName;
 use policy::EndpointPolicy;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use tables::Difference;
 
 /// What the map holds, by workload.
 #[derive(Debug, Default)]
@@ -40,36 +41,17 @@ impl EndpointRows {
         self.held.len()
     }
 
-    /// Writes what is new or different; says whether anything was.
-    pub fn set(
-        &mut self,
-        table: &Table<Address, Row>,
-        wanted: &HashMap<Address, Row>,
-    ) -> Result<bool, Error> {
-        let changed: Vec<(Address, Row)> = wanted
-            .iter()
-            .filter(|(address, row)| self.held.get(address) != Some(row))
-            .map(|(address, row)| (*address, *row))
-            .collect();
-        table.insert_all(&changed)?;
-        let any = !changed.is_empty();
-        self.held.extend(changed);
-        Ok(any)
+    /// What brings the map to these rows.
+    pub fn difference(&self, wanted: HashMap<Address, Row>) -> Difference<Address, Row> {
+        Difference::between(self.held.iter().map(|(key, row)| (*key, *row)).collect(), wanted)
     }
 
-    /// Removes what isn't wanted any more.
-    pub fn prune(
-        &mut self,
-        table: &Table<Address, Row>,
-        wanted: &HashMap<Address, Row>,
-    ) -> Result<bool, Error> {
-        let gone: Vec<Address> =
-            self.held.keys().filter(|address| !wanted.contains_key(address)).copied().collect();
-        table.remove_all(&gone)?;
-        for address in &gone {
+    /// It was written.
+    pub fn note(&mut self, written: &Difference<Address, Row>) {
+        for address in &written.remove {
             self.held.remove(address);
         }
-        Ok(!gone.is_empty())
+        self.held.extend(written.set.iter().copied());
     }
 }
 

@@ -1,5 +1,6 @@
 //! The kernel's maps, typed.
 
+use crate::kernel_maps::Named;
 use abi::conntrack::{Connection, FlowKey};
 use abi::endpoint::{AddressInfo, AddressKey, Device, Endpoint};
 use abi::metrics::Metric;
@@ -47,6 +48,28 @@ impl Tables {
             conntrack: Table::open(&dir.join(maps::CONNTRACK))?,
             metrics: PerCpu::open(&dir.join(maps::METRICS))?,
             events: Map::open(&dir.join(maps::EVENTS))?,
+        })
+    }
+}
+
+impl Named for Tables {
+    fn map(&self, name: &'static str) -> Result<&Map, Error> {
+        Ok(match name {
+            maps::STATE => self.state.map(),
+            maps::ENDPOINTS => self.endpoints.map(),
+            maps::ADDRESSES => self.addresses.map(),
+            maps::PEERS => self.peers.map(),
+            maps::PORTS => self.ports.map(),
+            maps::SERVICES => self.services.map(),
+            maps::RING => self.ring.map(),
+            maps::BACKENDS => self.backends.map(),
+            maps::MEMBERS => self.members.map(),
+            maps::SOURCE_RANGES => self.source_ranges.map(),
+            maps::DEVICES => self.devices.map(),
+            maps::CONNTRACK => self.conntrack.map(),
+            maps::METRICS => self.metrics.map(),
+            maps::EVENTS => &self.events,
+            _ => return Err(Error::NotPinned { path: name.into() }),
         })
     }
 }

@@ -20,6 +20,10 @@ pub enum Error {
     NoMap(&'static str),
     #[error("a policy can't be put into the tables: {0}")]
     Policy(#[from] policy::PolicyError),
+    #[error("the call can't be made: {0}")]
+    Call(String),
+    #[error("the load balancers can't come into force: {0}")]
+    LoadBalancer(String),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
 }

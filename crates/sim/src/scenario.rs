@@ -2,17 +2,41 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use model::ObjectName;
 use serde::Deserialize;
 use wire::build::Frame;
 
-use crate::{Error, From, Node};
+use crate::{Call, CallKind, Error, From, Node, Outside};
 
 /// What is sent, in order.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
+    #[serde(default)]
+    pub node: About,
     pub packets: Vec<Packet>,
+}
+
+/// What the node is like.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// Its own addresses, beside those of its devices.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// The interfaces by which it reaches the outside.
+    #[serde(default)]
+    pub devices: Vec<DeviceWords>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceWords {
+    pub name: String,
+    /// With or without the length of the network's prefix.
+    #[serde(default)]
+    pub addresses: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +61,11 @@ pub struct Packet {
     /// Over IPv6 where both ends have it.
     #[serde(default)]
     pub ipv6: bool,
+    /// The process of the workload that sends it, by a call on a socket: a service's address is
+    /// then translated at the socket.
+    pub process: Option<String>,
+    /// That call; without it TCP connects and UDP names the peer each time.
+    pub call: Option<CallWord>,
     /// Whoever gets it answers.
     #[serde(default)]
     pub answer: bool,
@@ -44,6 +73,13 @@ pub struct Packet {
     pub count: u32,
     /// What should become of it.
     pub expect: Option<Expected>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CallWord {
+    Connect,
+    Sendmsg,
 }
 
 /// A packet's end, in a word.
@@ -95,6 +131,23 @@ impl Scenario {
     }
 }
 
+impl DeviceWords {
+    pub fn device(&self) -> Result<Outside, Error> {
+        let parse = |text: &String| {
+            network(text).ok_or_else(|| {
+                Error::Scenario(format!("device {}: `{text}` is no address", self.name))
+            })
+        };
+        let addresses = self.addresses.iter().map(parse).collect::<Result<_, Error>>()?;
+        Ok(Outside { name: self.name.clone(), addresses })
+    }
+}
+
+/// An address with or without the length of its network's prefix.
+pub fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
 const FIRST_PORT: u16 = 40_000;
 const FLAGS: [(&str, u8); 6] =
     [("FIN", 1), ("SYN", 2), ("RST", 4), ("PSH", 8), ("ACK", 16), ("URG", 32)];
@@ -124,6 +177,9 @@ impl Packet {
                     let endpoint = &node.endpoints()[endpoint];
                     frame.macs(endpoint.workload_mac, endpoint.host_mac)
                 }
+                From::Device(device) => {
+                    frame.macs(crate::device::GATEWAY, node.devices()[device].mac)
+                }
                 From::Host => frame,
             };
             let echo = [port.to_be_bytes(), [0, 1]].concat();
@@ -139,10 +195,22 @@ impl Packet {
         Ok((0..self.count).map(frame).collect())
     }
 
+    /// The call on a socket that it is sent by.
+    pub fn call(&self) -> Option<Call> {
+        if self.process.is_none() && self.call.is_none() {
+            return None;
+        }
+        let kind = match (self.call, self.protocol) {
+            (Some(CallWord::Connect), _) | (None, Protocol::Tcp) => CallKind::Connect,
+            (Some(CallWord::Sendmsg), _) | (None, _) => CallKind::Send,
+        };
+        let process = self.process.clone().unwrap_or_else(|| "process".to_owned());
+        Some(Call { kind, process })
+    }
+
     fn sender(&self, node: &Node) -> Result<(From, Vec<IpAddr>), String> {
         if let Ok(address) = self.from.parse::<IpAddr>() {
-            let own = node.endpoints().iter().position(|e| e.addresses.contains(&address));
-            return Ok((own.map_or(From::Host, From::Endpoint), vec![address]));
+            return Ok((From::of(address, node), vec![address]));
         }
         let name = name(&self.from);
         let position = node.endpoints().iter().position(|endpoint| endpoint.name == name);

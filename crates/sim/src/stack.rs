@@ -64,11 +64,19 @@ pub fn headers(frame: &[u8]) -> Option<Headers> {
     })
 }
 
+/// The link's addresses.
+pub fn readdress(frame: &[u8], source: [u8; 6], destination: [u8; 6]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    if let Some(macs) = frame.get_mut(..12) {
+        macs[..6].copy_from_slice(&destination);
+        macs[6..].copy_from_slice(&source);
+    }
+    frame
+}
+
 /// One hop less, and the link's addresses. `None` if the packet has no hop left.
 pub fn forward(frame: &[u8], source: [u8; 6], destination: [u8; 6]) -> Option<Vec<u8>> {
-    let mut frame = frame.to_vec();
-    frame.get_mut(..6)?.copy_from_slice(&destination);
-    frame.get_mut(6..12)?.copy_from_slice(&source);
+    let mut frame = readdress(frame, source, destination);
     let is_v4 = frame.get(12..14)? == IPV4;
     let packet = frame.get_mut(HEADER..)?;
     let hops = packet.get_mut(if is_v4 { 8 } else { 7 })?;

@@ -63,7 +63,7 @@ packets:
         assert_eq!((rule.policy.to_string().as_str(), rule.index), ("shop/cache", 0));
         assert_eq!(ways[3].fate, Fate::Dropped(Some(DropReason::PolicyDefault)));
         assert_eq!(ways[3].steps[0].program, "to_endpoint");
-        assert_eq!(ways[4].fate, Fate::Left);
+        assert_eq!(ways[4].fate, Fate::Left(0));
         assert_eq!(name(&node, ways[5].fate), "web-1");
         assert_eq!(name(&node, ways[6].fate), "client");
 
@@ -103,4 +103,115 @@ fn words_that_mean_nothing() {
     check("{from: 10.0.0.1, to: 'fd00::1'}", "packet 1: not both ends have an address of IPv4");
     let unknown = Scenario::parse("packets: [{from: a, to: b, prot: 1}]").unwrap_err();
     assert!(unknown.to_string().contains("prot"), "{unknown}");
+}
+
+/// Calls of processes are translated at the socket, and events name who made them.
+#[test]
+fn calls_on_sockets() {
+    let mut node = node(Engine::Interpreter);
+    let text = "
+packets:
+- {from: shop/client, to: 'service:shop/web', port: 80, process: curl}
+- {from: shop/client, to: shop/web-1, port: 80, process: curl}
+";
+    let scenario = Scenario::parse(text).unwrap();
+    let mut ways = Vec::new();
+    for (number, packet) in scenario.packets.iter().enumerate() {
+        let call = packet.call().unwrap();
+        for (from, frame) in packet.frames(&node, number).unwrap() {
+            let From::Endpoint(from) = from else { panic!() };
+            ways.push(node.call(from, &call, &frame).unwrap());
+        }
+    }
+    let [service, direct] = ways.as_slice() else { panic!() };
+    let programs: Vec<_> = service.calls.iter().map(|call| call.program).collect();
+    assert_eq!(programs, ["connect4", "getpeername4"]);
+    let asked = "10.96.0.10:80".parse().unwrap();
+    assert_eq!((service.calls[0].before, service.calls[1].after), (asked, asked));
+    assert_eq!(service.calls[0].after, service.calls[1].before);
+    let web = name(&node, service.fate);
+    assert!(web.starts_with("web-"), "{web}");
+    // The packet has the backend's address already.
+    assert_eq!(service.steps[0].before[30..34], service.frame[30..34]);
+    assert_ne!(service.events[0].service, 0);
+    assert_eq!(node.process_name(service.events[0].source_process), Some("curl"));
+    assert_eq!(direct.calls[0].before, direct.calls[0].after);
+    assert_eq!(name(&node, direct.fate), "web-1");
+}
+
+/// UDP names its peer each time, and sees the service's address in what comes back.
+#[test]
+fn datagrams_of_processes() {
+    let mut model = shop();
+    let dns = "
+apiVersion: v1
+kind: Service
+metadata: {name: dns, namespace: shop}
+spec:
+  clusterIP: 10.96.0.53
+  selector: {app: client}
+  ports: [{port: 53, protocol: UDP, targetPort: 5353}]
+";
+    let parsed = store::manifest::parse("dns.yaml", dns);
+    for object in parsed.into_objects() {
+        model.put(object);
+    }
+    let mut node = Node::new(&model, &Settings::default()).unwrap();
+    let text = "packets: [{from: shop/cache, to: 'service:shop/dns', port: 53, protocol: udp, \
+                process: dig, payload: question}]";
+    let packet = &Scenario::parse(text).unwrap().packets[0];
+    let (from, frame) = packet.frames(&node, 0).unwrap().remove(0);
+    let From::Endpoint(from) = from else { panic!() };
+    let there = node.call(from, &packet.call().unwrap(), &frame).unwrap();
+    assert_eq!(there.calls[0].program, "sendmsg4");
+    assert_eq!(there.calls[0].after.port(), 5353);
+    let Fate::Delivered(server) = there.fate else { panic!("{:?}", there.fate) };
+    let back = node.send(From::Endpoint(server), &answer(&there.frame).unwrap()).unwrap();
+    let [call] = back.calls.as_slice() else { panic!("{:?}", back.calls) };
+    assert_eq!(call.program, "recvmsg4");
+    assert_eq!(call.after, "10.96.0.53:53".parse().unwrap());
+}
+
+/// The edge balancer comes before the node's own programs.
+#[test]
+fn a_load_balancer_at_the_edge() {
+    let edge = "
+apiVersion: skep.dev/v1
+kind: LoadBalancer
+metadata: {name: edge, namespace: shop}
+spec:
+  nextHop: 02:00:00:00:00:01
+  delivery: {mode: ipip, sources: {ipv4: 192.0.2.1}}
+  vips:
+  - address: 203.0.113.80
+    ports: 80
+    protocol: TCP
+    backends: [{address: 10.1.0.1}, {address: 10.1.0.2}]
+  - {address: 203.0.113.81, ports: 80, protocol: TCP, backends: []}
+";
+    let mut model = shop();
+    let parsed = store::manifest::parse("edge.yaml", edge);
+    assert!(!parsed.has_errors(), "{:?}", parsed.diagnostics);
+    for object in parsed.into_objects() {
+        model.put(object);
+    }
+    let mut node = Node::new(&model, &Settings::default()).unwrap();
+    let text = "
+packets:
+- {from: 198.51.100.9, to: 203.0.113.80, port: 80}
+- {from: 198.51.100.9, to: 203.0.113.81, port: 80}
+- {from: 198.51.100.9, to: shop/web-1, port: 80}
+";
+    let frames = frames(&node, text);
+    let mut ways = frames.iter().map(|(from, frame)| node.send(*from, frame).unwrap());
+    let (vip, empty, other) = (ways.next().unwrap(), ways.next().unwrap(), ways.next().unwrap());
+    let balanced = vip.balanced.unwrap();
+    assert_eq!((vip.fate, balanced.action), (Fate::Left(0), 3));
+    assert_eq!(balanced.vip.as_deref(), Some("tcp 203.0.113.80:80"));
+    let outer = sim::headers(&vip.frame).unwrap();
+    assert_eq!((Some(outer.destination), outer.protocol), (balanced.backend, 4));
+    assert_eq!(empty.fate, Fate::Balanced);
+    assert_eq!(empty.balanced.unwrap().counted, ["no-backend"]);
+    assert_eq!(other.balanced.unwrap().action, 2);
+    assert_eq!(other.fate, Fate::Dropped(Some(DropReason::PolicyDefault)));
 }

@@ -19,7 +19,7 @@ pub struct L4lb {
     /// Try only this group
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
-    /// What runs the programs: kernel or vm
+    /// What runs the programs: kernel, vm (our interpreter) or jit (our compiler)
     #[arg(long, value_name = "ENGINE", default_value = "kernel")]
     engine: String,
 }

@@ -27,6 +27,7 @@ pub const LAYERS: &[(&str, Layer)] = &[
     ("bpf-kernel", Layer::Host(3)),
     ("bpf-vm", Layer::Host(3)),
     ("host", Layer::Host(3)),
+    ("tables", Layer::Host(3)),
     ("objects", Layer::Host(3)),
     ("datapath", Layer::Host(4)),
     ("store", Layer::Host(4)),

@@ -14,6 +14,35 @@ pub struct PerCpu<K, V> {
     types: PhantomData<fn(K) -> V>,
 }
 
+/// Typed access to a map whose types are known at the call alone.
+impl Map {
+    /// As [`PerCpu::get`].
+    pub fn of_all_cpus<K, V>(&self, key: &K) -> Result<Option<Vec<V>>, Error>
+    where
+        K: IntoBytes + Immutable,
+        V: FromBytes,
+    {
+        check_types::<K, V>(self, true)?;
+        let mut bytes = vec![0; self.value_bytes()];
+        Ok(self.lookup(key.as_bytes(), &mut bytes)?.then(|| split(&bytes)))
+    }
+
+    /// As [`PerCpu::set_all_cpus`].
+    pub fn set_all_cpus<K, V>(&self, key: &K, value: &V) -> Result<(), Error>
+    where
+        K: IntoBytes + Immutable,
+        V: IntoBytes + Immutable,
+    {
+        check_types::<K, V>(self, true)?;
+        let mut bytes = vec![0; self.value_bytes()];
+        for slot in bytes.chunks_exact_mut(size_of::<V>().next_multiple_of(8)) {
+            slot[..size_of::<V>()].copy_from_slice(value.as_bytes());
+        }
+        self.update(key.as_bytes(), &bytes, 0)
+            .map_err(|error| self.failed("setting an entry", error))
+    }
+}
+
 impl<K, V> PerCpu<K, V>
 where
     K: FromBytes + IntoBytes + Immutable,
@@ -35,19 +64,12 @@ where
 
     /// The values of all CPUs, in their order.
     pub fn get(&self, key: &K) -> Result<Option<Vec<V>>, Error> {
-        let mut bytes = vec![0; self.map.value_bytes()];
-        Ok(self.map.lookup(key.as_bytes(), &mut bytes)?.then(|| split(&bytes)))
+        self.map.of_all_cpus(key)
     }
 
     /// Sets the same value for every CPU.
     pub fn set_all_cpus(&self, key: &K, value: &V) -> Result<(), Error> {
-        let mut bytes = vec![0; self.map.value_bytes()];
-        for slot in bytes.chunks_exact_mut(size_of::<V>().next_multiple_of(8)) {
-            slot[..size_of::<V>()].copy_from_slice(value.as_bytes());
-        }
-        self.map
-            .update(key.as_bytes(), &bytes, 0)
-            .map_err(|error| self.map.failed("setting an entry", error))
+        self.map.set_all_cpus(key, value)
     }
 
     /// Deletes the entry of a hash map; false when there was none.

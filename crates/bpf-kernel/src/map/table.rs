@@ -44,6 +44,46 @@ pub(super) fn check_types<K, V>(map: &Map, per_cpu: bool) -> Result<(), Error> {
     })
 }
 
+/// Typed access to a map whose types are known at the call alone.
+impl Map {
+    /// As [`Table::insert_all`].
+    pub fn insert_all<K, V>(&self, entries: &[(K, V)]) -> Result<(), Error>
+    where
+        K: IntoBytes + Immutable,
+        V: IntoBytes + Immutable,
+    {
+        check_types::<K, V>(self, false)?;
+        self.update_all(
+            entries.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())),
+            entries.len(),
+        )
+    }
+
+    /// As [`Table::remove_all`].
+    pub fn remove_all<K: IntoBytes + Immutable>(&self, keys: &[K]) -> Result<usize, Error> {
+        if size_of::<K>() != self.layout().key_size as usize {
+            check_types::<K, ()>(self, false)?;
+        }
+        self.delete_all(keys.iter().map(IntoBytes::as_bytes), keys.len())
+    }
+
+    /// As [`Table::entries`].
+    pub fn rows<K, V>(&self) -> Result<Vec<(K, V)>, Error>
+    where
+        K: FromBytes,
+        V: FromBytes,
+    {
+        check_types::<K, V>(self, false)?;
+        let mut entries = Vec::new();
+        self.for_each_bytes(&mut |key, value| {
+            if let (Ok(key), Ok(value)) = (K::read_from_bytes(key), V::read_from_bytes(value)) {
+                entries.push((key, value));
+            }
+        })?;
+        Ok(entries)
+    }
+}
+
 impl<K, V> Table<K, V>
 where
     K: FromBytes + IntoBytes + Immutable,
@@ -107,15 +147,12 @@ where
 
     /// Sets many entries, with one system call for some thousand where the kernel has batches.
     pub fn insert_all(&self, entries: &[(K, V)]) -> Result<(), Error> {
-        self.map.update_all(
-            entries.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())),
-            entries.len(),
-        )
+        self.map.insert_all(entries)
     }
 
     /// Deletes many entries; those that are not there are passed over. Returns how many were.
     pub fn remove_all(&self, keys: &[K]) -> Result<usize, Error> {
-        self.map.delete_all(keys.iter().map(IntoBytes::as_bytes), keys.len())
+        self.map.remove_all(keys)
     }
 
     /// Calls `each` with every entry.

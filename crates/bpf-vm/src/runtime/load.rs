@@ -31,6 +31,7 @@ struct Binding<'a> {
     shared: &'a Arc<Shared>,
     maps: &'a [Option<Arc<Map>>],
     functions: &'a Functions,
+    traced: bool,
 }
 
 /// The names of the kernel functions that a program calls, by their numbers.
@@ -52,6 +53,10 @@ impl Platform for Binding<'_> {
     fn kernel_function(&self, btf_id: i32, module: i16) -> Option<Helper> {
         let name = self.functions.get(&btf_id).filter(|_| module == 0)?;
         kernel_function(self.shared, name)
+    }
+
+    fn traced(&self) -> bool {
+        self.traced
     }
 
     fn address(&self, what: Wide) -> Option<u64> {
@@ -216,7 +221,8 @@ pub(super) fn load(
     name: &str,
     instructions: &[Placed],
 ) -> Result<Program, RuntimeError> {
-    let binding = Binding { shared: &runtime.inner.shared, maps, functions };
+    let traced = runtime.inner.trace.is_some();
+    let binding = Binding { shared: &runtime.inner.shared, maps, functions, traced };
     let loaded = Program::load_placed(instructions, &binding);
     let loaded = loaded.map(|program| Program { shared: Some(binding.shared.clone()), ..program });
     loaded.map_err(|source| match source {

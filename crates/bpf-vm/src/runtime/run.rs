@@ -1,6 +1,6 @@
 //! Runs of programs on what they are for.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::{Outcome, ProgramHandle, RuntimeError};
 use crate::context::{
@@ -11,6 +11,7 @@ use crate::memory::{Kept, Memory, Region};
 use crate::packet::Packet;
 use crate::program::Input;
 use crate::state::{Kind, Lent, State};
+use crate::trace::Trace;
 
 impl ProgramHandle {
     /// Runs an XDP program on a packet, which begins with its Ethernet header.
@@ -121,10 +122,16 @@ impl ProgramHandle {
             input.memory.move_packet(direct, instructions);
         }
         input.arguments[0] = start;
+        let mut trace = self.runtime.inner.trace.map(Trace::new);
+        input.trace = trace.as_mut();
         let unchecked = self.unchecked.as_ref().and_then(|unchecked| unchecked.for_run(state.kind));
         input.state = Some(&mut *state);
         let result = unchecked.unwrap_or(&*self.program).run(&mut input);
         input.memory.give_back(kept);
+        if let Some(trace) = trace {
+            let last = &self.runtime.inner.last_trace;
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = trace;
+        }
         state.clean_up();
         let fault = |source| RuntimeError::Fault { program: self.name.clone(), source };
         result.map_err(fault)

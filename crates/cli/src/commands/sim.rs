@@ -9,8 +9,8 @@ use crate::output::{Format, Screen, diagnostic};
 use model::{Model, ObjectName};
 use serde_json::Value;
 use sim::capture::Frame;
-use sim::scenario::{Scenario, answer};
-use sim::{Fate, From, Node, Settings, Way};
+use sim::scenario::{Scenario, answer, network};
+use sim::{Call, Fate, From, Node, Outside, Settings, Way};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,14 +22,17 @@ Sends packets through the programs that Skep gives the kernel, with the tables t
 make, and tells each packet's way: translated to which backend, allowed by which rule, dropped for \
 what reason. Needs no kernel and no privileges: the programs run in Skep's own runtime.
 
-A packet is sent by the workload that has its source address; all others come from outside. \
-Translation at sockets is not part of it: packets are what is on the wire.";
+A packet is sent by the workload or the node that has its source address; all others come from \
+outside, by the node's devices. With `process` a scenario's packet begins at a socket, whose address \
+is translated; packets of a capture are what is on the wire. If the manifests have a LoadBalancer, \
+what comes from outside meets the edge balancer first.";
 
 const AFTER: &str = "\
 Examples:
   skep sim -f examples/shop.yaml --scenario examples/packets/shop.yaml
   skep sim -f manifests/ --packets traffic.pcapng -w after.pcapng
   skep sim -f shop.yaml --packets client.pcap --address shop/client=10.244.0.7
+  skep sim -f shop.yaml --packets outside.pcap --device eth0=192.0.2.1/24,2001:db8::1/64
 
 Exit codes: 0 done, whatever became of the packets; 1 with --expect, if one met another fate;
 2 a file can't be read or makes no sense, 4 a manifest was refused.";
@@ -57,6 +60,10 @@ pub struct Args {
     /// The node's own addresses
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     host_address: Vec<IpAddr>,
+
+    /// An interface to the outside, with the node's addresses there
+    #[arg(long = "device", value_name = "NAME=ADDRESS/LENGTH,..")]
+    devices: Vec<String>,
 
     /// Write the packets as they arrived to a pcapng file; those that were dropped are left out
     #[arg(short = 'w', long, value_name = "FILE")]
@@ -101,9 +108,19 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
         }
         settings.addresses.insert(name, addresses);
     }
+    for word in &args.devices {
+        settings.devices.push(device(word)?);
+    }
+    let scenario = args.scenario.as_deref().map(read_scenario).transpose()?;
+    if let Some(Scenario { node, .. }) = &scenario {
+        settings.host_addresses.extend(&node.addresses);
+        for words in &node.devices {
+            settings.devices.push(words.device().map_err(failed)?);
+        }
+    }
     let mut node = Node::new(&model, &settings).map_err(failed)?;
-    let sent = match (&args.scenario, &args.packets) {
-        (Some(path), _) => of_scenario(path, &node)?,
+    let sent = match (&scenario, &args.packets) {
+        (Some(scenario), _) => of_scenario(scenario, &node)?,
         (None, Some(path)) => of_capture(path, &node)?,
         (None, None) => Vec::new(),
     };
@@ -116,12 +133,22 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
     while let Some(packet) = queue.pop_front() {
         number += 1;
         pass_time(&node, &mut last, packet.time)?;
-        let way = node.send(packet.from, &packet.frame).map_err(failed)?;
-        if let (true, Fate::Delivered(to)) = (packet.answer, way.fate)
+        let way = match (&packet.call, packet.from) {
+            (Some(call), From::Endpoint(from)) => node.call(from, call, &packet.frame),
+            _ => node.send(packet.from, &packet.frame),
+        };
+        let way = way.map_err(failed)?;
+        let receiver = match way.fate {
+            Fate::Delivered(to) => Some(From::Endpoint(to)),
+            Fate::Left(device) => Some(From::Device(device)),
+            Fate::Host => Some(From::Host),
+            _ => None,
+        };
+        if let (true, Some(from)) = (packet.answer, receiver)
             && let Some(frame) = answer(&way.frame)
         {
-            let back = Sent { from: From::Endpoint(to), frame, answer: false, ..packet.clone() };
-            queue.push_front(Sent { expect: None, ..back });
+            let back = Sent { from, frame, answer: false, ..packet.clone() };
+            queue.push_front(Sent { expect: None, call: None, ..back });
         }
         let is_expected = packet.expect.as_deref().is_none_or(|word| word == fate(&way));
         unexpected += usize::from(!is_expected);
@@ -130,16 +157,14 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
             Format::Table => text += &told.text(is_expected, screen.style()),
             _ => values.push(told.value()),
         }
-        if let Fate::Delivered(to) = way.fate {
-            arrived.push(Frame {
-                time: packet.time,
-                interface: node.endpoints()[to].name.to_string(),
-                bytes: way.frame,
-                comment: format!("#{number}"),
-            });
-        } else if matches!(way.fate, Fate::Left | Fate::Host) {
-            let interface = if way.fate == Fate::Left { "outside" } else { "host" }.to_owned();
-            let comment = format!("#{number}");
+        let interface = match way.fate {
+            Fate::Delivered(to) => Some(node.endpoints()[to].name.to_string()),
+            Fate::Left(device) => Some(node.devices()[device].name.clone()),
+            Fate::Host => Some("host".to_owned()),
+            _ => None,
+        };
+        if let Some(interface) = interface {
+            let comment = told::comment(number, &way);
             arrived.push(Frame { time: packet.time, interface, bytes: way.frame, comment });
         }
     }
@@ -165,6 +190,8 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
 pub struct Sent {
     pub from: From,
     pub frame: Vec<u8>,
+    /// By a call on a socket.
+    pub call: Option<Call>,
     /// Since 1970; zero if nothing says when.
     time: Duration,
     /// Whoever gets it answers.
@@ -182,8 +209,8 @@ pub fn fate(way: &Way) -> &'static str {
     match way.fate {
         Fate::Delivered(_) => "delivered",
         Fate::Host => "host",
-        Fate::Left => "left",
-        Fate::Dropped(_) | Fate::NoHops => "dropped",
+        Fate::Left(_) => "left",
+        Fate::Dropped(_) | Fate::Balanced | Fate::NoHops | Fate::NoInterface => "dropped",
     }
 }
 
@@ -222,17 +249,34 @@ fn addresses(word: &str) -> Result<(ObjectName, Vec<IpAddr>), Failure> {
     Ok((ObjectName::new(namespace, name), list.map_err(|_| wrong())?))
 }
 
-fn of_scenario(path: &Path, node: &Node) -> Result<Vec<Sent>, Failure> {
+fn device(word: &str) -> Result<Outside, Failure> {
+    let wrong =
+        || Failure::Usage(format!("--device {word}: write NAME=ADDRESS/LENGTH,ADDRESS/LENGTH"));
+    let (name, list) = word.split_once('=').ok_or_else(wrong)?;
+    let addresses: Option<Vec<_>> = list.split(',').map(network).collect();
+    Ok(Outside { name: name.to_owned(), addresses: addresses.ok_or_else(wrong)? })
+}
+
+fn read_scenario(path: &Path) -> Result<Scenario, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
-    let wrong = |error| Failure::Usage(format!("{}: {error}", path.display()));
-    let scenario = Scenario::parse(&text).map_err(wrong)?;
+    Scenario::parse(&text).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+}
+
+fn of_scenario(scenario: &Scenario, node: &Node) -> Result<Vec<Sent>, Failure> {
     let mut list = Vec::new();
     for (number, packet) in scenario.packets.iter().enumerate() {
-        for (from, frame) in packet.frames(node, number).map_err(wrong)? {
+        for (from, frame) in packet.frames(node, number).map_err(failed)? {
             let time = Duration::from_millis(list.len() as u64);
             let expect = packet.expect.map(|expect| expect.word().to_owned());
-            list.push(Sent { from, frame, time, answer: packet.answer, expect });
+            let call = packet.call();
+            if call.is_some() && !matches!(from, From::Endpoint(_)) {
+                return Err(Failure::Usage(format!(
+                    "packet {}: only workloads have processes here",
+                    number + 1
+                )));
+            }
+            list.push(Sent { from, frame, call, time, answer: packet.answer, expect });
         }
     }
     Ok(list)
@@ -244,12 +288,10 @@ fn of_capture(path: &Path, node: &Node) -> Result<Vec<Sent>, Failure> {
         .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
     let sent = |frame: Frame| {
         let source = sim::headers(&frame.bytes).map(|headers| headers.source);
-        let endpoint = source.and_then(|source| {
-            node.endpoints().iter().position(|endpoint| endpoint.addresses.contains(&source))
-        });
         Sent {
-            from: endpoint.map_or(From::Host, From::Endpoint),
+            from: source.map_or(From::Device(0), |source| From::of(source, node)),
             frame: frame.bytes,
+            call: None,
             time: frame.time,
             answer: false,
             expect: None,

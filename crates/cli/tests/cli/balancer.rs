@@ -11,22 +11,38 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/balancer").join(name)
 }
 
+/// What a run in each engine is to begin with; the kernel's only where it can be used.
+fn engines() -> impl Iterator<Item = (&'static str, Command)> {
+    let kernel = match gate::missing_privilege() {
+        None => Some("kernel"),
+        Some(reason) => {
+            println!("not in the kernel: {reason}");
+            None
+        }
+    };
+    ["vm", "jit"].into_iter().chain(kernel).map(|engine| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+        command.args(["lb", "testrun", "--engine", engine]);
+        (engine, command)
+    })
+}
+
 /// Each group with the configuration of its name, one after the other in the same program.
-fn check(program: &str, groups: &[&str]) {
-    if let Some(reason) = gate::missing_privilege() {
-        println!("skipped: {reason}");
-        return;
-    }
+fn check_in(packets: &Path, program: &str, groups: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-    command.args(["lb", "testrun", "--program", program]);
-    command.arg("--packets").arg(file("packets.jsonl"));
-    for group in groups {
-        let path = folder.path().join(format!("{group}.yaml"));
-        fs::write(&path, testkit::l4lb::of(group).unwrap()).unwrap();
-        command.arg("--config").arg(path).args(["--group", group]);
+    for (engine, mut command) in engines() {
+        command.args(["--program", program, "--flows", "1000"]).arg("--packets").arg(packets);
+        for group in groups {
+            let path = folder.path().join(format!("{group}.yaml"));
+            fs::write(&path, testkit::l4lb::of(group).unwrap()).unwrap();
+            command.arg("--config").arg(path).args(["--group", group]);
+        }
+        expect_success(&mut command, &format!("{engine}: {groups:?}"));
     }
-    expect_success(&mut command, &format!("{groups:?}"));
+}
+
+fn check(program: &str, groups: &[&str]) {
+    check_in(&file("packets.jsonl"), program, groups);
 }
 
 fn expect_success(command: &mut Command, what: &str) {
@@ -39,14 +55,11 @@ fn expect_success(command: &mut Command, what: &str) {
 
 /// A configuration and packets of the same name.
 fn check_files(name: &str) {
-    if let Some(reason) = gate::missing_privilege() {
-        println!("skipped: {reason}");
-        return;
+    for (engine, mut command) in engines() {
+        command.arg("--config").arg(file(&format!("{name}.yaml")));
+        command.arg("--packets").arg(file(&format!("{name}.jsonl")));
+        expect_success(&mut command, &format!("{engine}: {name}"));
     }
-    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-    command.args(["lb", "testrun", "--config"]).arg(file(&format!("{name}.yaml")));
-    command.arg("--packets").arg(file(&format!("{name}.jsonl")));
-    expect_success(&mut command, name);
 }
 
 /// A group that is misspelt tests nothing, which is no success.

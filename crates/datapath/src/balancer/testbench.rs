@@ -7,14 +7,13 @@ mod line;
 pub use compare::differences;
 pub use line::{BadLine, Line, read_lines};
 
-use super::tables::Tables;
 use crate::Result;
+use crate::kernel_maps::KernelMaps;
 use abi::balancer::maps;
 use bpf_kernel::{Loader, Object, TestRun};
-use model::{LoadBalancer, ObjectName};
-use services::balancer::{Capacity, Compiler};
-use std::collections::BTreeSet;
+use model::LoadBalancer;
 use std::sync::Arc;
+use tables::balancer::Configuration;
 
 /// Which program the frames go through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +35,8 @@ impl Program {
         ("match-source", Program::MatchSource),
     ];
 
-    const fn symbol(self) -> &'static str {
+    /// The program's name in the object.
+    pub const fn symbol(self) -> &'static str {
         match self {
             Program::Balance => "balance",
             Program::BalanceTc => "balance_tc",
@@ -46,7 +46,7 @@ impl Program {
         }
     }
 
-    const fn is_xdp(self) -> bool {
+    pub const fn is_xdp(self) -> bool {
         matches!(self, Program::Balance | Program::Decapsulate)
     }
 
@@ -76,9 +76,7 @@ impl Program {
 pub struct TestBench {
     program: Program,
     object: Object,
-    tables: Tables,
-    compiler: Compiler,
-    names: BTreeSet<ObjectName>,
+    configuration: Configuration,
 }
 
 /// What came out of a frame.
@@ -95,14 +93,7 @@ impl TestBench {
             .programs(&[program.symbol()])
             .max_entries(maps::FLOWS, flows)
             .load(object.unwrap_or(objects::BALANCER))?;
-        let tables = Tables::with(|name| object.map(name)?.duplicate())?;
-        Ok(TestBench {
-            program,
-            compiler: Compiler::new(Capacity::default()),
-            object,
-            tables,
-            names: BTreeSet::new(),
-        })
+        Ok(TestBench { program, object, configuration: Configuration::default() })
     }
 
     /// Goes over to another configuration, as an agent would. The error says why it can't.
@@ -111,20 +102,7 @@ impl TestBench {
         balancers: impl IntoIterator<Item = Arc<LoadBalancer>>,
         now_ns: u64,
     ) -> Result<(), String> {
-        let mut names = BTreeSet::new();
-        for balancer in balancers {
-            names.insert(balancer.name.clone());
-            self.compiler.set(balancer);
-        }
-        for gone in self.names.difference(&names) {
-            self.compiler.remove(gone);
-        }
-        self.names = names;
-        if let Some(conflict) = self.compiler.conflicts().into_iter().next() {
-            return Err(conflict.message);
-        }
-        let changes = self.compiler.compile(now_ns).map_err(|refusal| refusal.to_string())?;
-        self.tables.write(&changes).map_err(|error| error.to_string())
+        self.configuration.apply(balancers, now_ns, &KernelMaps(&self.object))
     }
 
     /// The program that frames go through, for measuring.

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::output::{Paint, Screen, diagnostic};
 use api::v1::File;
 use clap::ValueEnum;
-use datapath::testbench::{Line, Program, TestBench, differences, read_lines};
+use datapath::testbench::{Line, Outcome, Program, TestBench, differences, read_lines};
 use model::{LoadBalancer, Object};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,14 @@ const LONG: &str = "\
 Loads the load balancer's programs with a configuration, sends the frames of a file through them in \
 order, and compares verdict and bytes.
 
-Nothing is attached to any interface, and no agent is asked: it needs the privilege to load \
-programs. --packets takes a file with one JSON object a line: `input` and `expected` are whole \
-frames in hexadecimal, `verdict` is what the program returns (XDP_TX, XDP_PASS, XDP_DROP, \
-XDP_REDIRECT, TC_ACT_REDIRECT, ...). `group`, `index` and `name` are for reading; `mark` is the mark \
-of the socket buffer, which health checks carry; `any` lists offsets of bytes that may be anything.
+Nothing is attached to any interface, and no agent is asked. --engine kernel needs the privilege to \
+load programs; vm and jit need none: there the same programs run in Skep's own runtime, where no time \
+passes and no routes or neighbours are known.
+
+--packets takes a file with one JSON object a line: `input` and `expected` are whole frames in \
+hexadecimal, `verdict` is what the program returns (XDP_TX, XDP_PASS, XDP_DROP, XDP_REDIRECT, \
+TC_ACT_REDIRECT, ...). `group`, `index` and `name` are for reading; `mark` is the mark of the socket \
+buffer, which health checks carry; `any` lists offsets of bytes that may be anything.
 
 Flows are remembered from frame to frame. With several --config, each takes the place of the one \
 before while flows stay remembered, and the n-th --group goes with the n-th of them.";
@@ -27,6 +30,7 @@ before while flows stay remembered, and the n-th --group goes with the n-th of t
 const AFTER: &str = "\
 Examples:
   skep lb testrun --config edge.yaml --packets frames.jsonl
+  skep lb testrun --config edge.yaml --packets frames.jsonl --engine vm
   skep lb testrun --config before.yaml --group first --config after.yaml --group second \\
       --packets frames.jsonl
 
@@ -71,6 +75,60 @@ pub struct Args {
 enum Engine {
     /// A test run in the kernel
     Kernel,
+    /// Skep's own runtime, without any privilege
+    Vm,
+    /// The same, with machine code
+    Jit,
+}
+
+/// Programs and tables in one of the engines.
+enum Bench {
+    Kernel(TestBench),
+    Vm(sim::Balancer, Program),
+}
+
+impl Bench {
+    fn load(args: &Args, program: Program, object: Option<&[u8]>) -> Result<Self, Failure> {
+        let engine = match args.engine {
+            Engine::Kernel => {
+                let bench = TestBench::load(program, args.flows, object);
+                return bench.map(Self::Kernel).map_err(refused);
+            }
+            Engine::Vm => bpf_vm::Engine::Interpreter,
+            Engine::Jit => bpf_vm::Engine::Jit,
+        };
+        let balancer = sim::Balancer::load(object, args.flows, engine, 0).map_err(unable)?;
+        Ok(Self::Vm(balancer, program))
+    }
+
+    fn apply(&mut self, balancers: Vec<Arc<LoadBalancer>>) -> Result<(), Failure> {
+        let done = match self {
+            Self::Kernel(bench) => bench.apply(balancers, now_ns()),
+            Self::Vm(balancer, _) => balancer.apply(balancers),
+        };
+        done.map_err(Failure::Usage)
+    }
+
+    fn run(&self, line: &Line) -> Result<Outcome, Failure> {
+        let (balancer, program) = match self {
+            Self::Kernel(bench) => return bench.run(&line.input, line.mark).map_err(refused),
+            Self::Vm(balancer, program) => (balancer, *program),
+        };
+        let (outcome, frame) = match program.is_xdp() {
+            true => balancer.run_xdp(program.symbol(), &line.input),
+            false => balancer.run_tc(program.symbol(), &line.input, line.mark),
+        }
+        .map_err(unable)?;
+        Ok(Outcome { verdict: program.verdict(outcome.value as u32), frame })
+    }
+}
+
+fn refused(error: datapath::Error) -> Failure {
+    Failure::Agent(error.to_string())
+}
+
+fn unable(error: sim::Error) -> Failure {
+    Failure::Agent(error.to_string())
 }
 
 pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
@@ -90,18 +148,13 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
             })?),
             None => None,
         };
-    let failed = |error: datapath::Error| Failure::Agent(error.to_string());
-    let mut bench = match args.engine {
-        Engine::Kernel => {
-            TestBench::load(program, args.flows, object.as_deref()).map_err(failed)?
-        }
-    };
+    let mut bench = Bench::load(args, program, object.as_deref())?;
     let (mut passed, mut wrong) = (0, 0);
     for (index, path) in args.config.iter().enumerate() {
-        bench.apply(balancers(path, screen)?, now_ns()).map_err(Failure::Usage)?;
+        bench.apply(balancers(path, screen)?)?;
         let group = args.group.get(index);
         for line in lines.iter().filter(|line| group.is_none_or(|group| *group == line.group)) {
-            let outcome = bench.run(&line.input, line.mark).map_err(failed)?;
+            let outcome = bench.run(line)?;
             let mut problems = differences(&line.expected, &outcome.frame, &line.any);
             if outcome.verdict != line.verdict {
                 problems

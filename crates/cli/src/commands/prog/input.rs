@@ -169,7 +169,17 @@ fn read_entries(file: &ObjectFile, word: &str, entries: &mut Vec<Entry>) -> Resu
 impl Ready {
     /// The program in an engine, its maps filled.
     pub fn machine(&self, engine: super::machine::Engine, seed: u64) -> Result<Machine, Failure> {
-        let machine = Machine::new(engine, &self.file, &self.program, &self.kind, seed)?;
+        self.traced(engine, seed, None)
+    }
+
+    /// The same, whose runs are noted down, so many instructions of each.
+    pub fn traced(
+        &self,
+        engine: super::machine::Engine,
+        seed: u64,
+        trace: Option<usize>,
+    ) -> Result<Machine, Failure> {
+        let machine = Machine::new(engine, &self.file, &self.program, &self.kind, seed, trace)?;
         for Entry { map, key, value } in &self.entries {
             machine.set(&self.file, map, key, value)?;
         }

@@ -71,6 +71,7 @@ impl Machine {
         program: &str,
         kind: &ProgramKind,
         seed: u64,
+        trace: Option<usize>,
     ) -> Result<Self, Failure> {
         let kind = kind.clone();
         let ours = match engine {
@@ -78,7 +79,11 @@ impl Machine {
             Engine::Jit => bpf_vm::Engine::VerifiedJit,
             Engine::Kernel => return Self::kernel(file, program, kind),
         };
-        let runtime = Runtime::builder().engine(ours).seed(seed).build();
+        let mut builder = Runtime::builder().engine(ours).seed(seed);
+        if let Some(instructions) = trace {
+            builder = builder.trace(instructions);
+        }
+        let runtime = builder.build();
         let loader = runtime.loader();
         let loader = match &file.kernel {
             Some(types) => loader.kernel(types),
@@ -140,6 +145,14 @@ impl Machine {
                     time: result.duration,
                 })
             }
+        }
+    }
+
+    /// What the last run did, if that was to be noted down.
+    pub fn steps(&self) -> bpf_vm::Trace {
+        match self {
+            Self::Ours { instance, .. } => instance.runtime().last_trace(),
+            Self::Kernel { .. } => bpf_vm::Trace::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::input;
 use super::machine::{Answer, Engine, Input, Machine, action, takes_packet};
+use super::steps::Steps;
 use super::typed;
 use crate::failure::Failure;
 use crate::output::{Format, Paint, Screen, Style, visible};
@@ -13,6 +14,7 @@ const AFTER: &str = "\
 Examples:
   skep prog run filter.o --packet traffic.pcap
   skep prog run filter.o --prog on_packet --packet 0200...0800 --map allowed=allowed.json --maps
+  skep prog run filter.o --packet 0200...0800 --trace
   skep prog run filter.o --engine kernel --packet traffic.pcapng --repeat 1000
 
 Ours need no privileges and no kernel. Programs without packets run on --context.";
@@ -32,9 +34,14 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
 
-    /// Show what the program prints, and its records in ring buffers
+    /// Show each instruction that was carried out with the registers that it changed (engine
+    /// interp), what the program prints, and its records in ring buffers
     #[arg(long)]
     trace: bool,
+
+    /// Instructions of each run that --trace shows
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    trace_limit: usize,
 
     /// Show what the maps hold at the end
     #[arg(long = "maps")]
@@ -47,15 +54,33 @@ pub struct Args {
 
 pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
     let ready = args.input.ready()?;
-    let machine = ready.machine(args.engine, args.input.seed)?;
+    let is_stepped = args.trace && args.engine == Engine::Interp;
+    let limit = is_stepped.then_some(args.trace_limit);
+    let machine = ready.traced(args.engine, args.input.seed, limit)?;
+    let listed = match is_stepped {
+        true => Some(Steps::of(&ready)?),
+        false => None,
+    };
     let mut text = String::new();
     let mut values = Vec::new();
     for (number, input) in ready.inputs.iter().enumerate() {
-        let answer = machine.run(input, args.repeat)?;
+        let answer = machine.run(input, args.repeat);
+        let steps = listed.as_ref().map(|listed| (listed, machine.steps()));
+        let answer = match (answer, &steps) {
+            (Err(error), Some((listed, trace))) => {
+                // How it came to that is what one wants to know.
+                screen.complain(&listed.text(trace, screen.error_style()));
+                return Err(error);
+            }
+            (answer, _) => answer?,
+        };
         let records = if args.trace { records(&ready, &machine) } else { Vec::new() };
         match args.output {
             Format::Table => {
                 text += &line(&ready, number, input, &answer, args.repeat, screen.style());
+                if let Some((listed, trace)) = &steps {
+                    text += &listed.text(trace, screen.style());
+                }
                 if args.trace {
                     for line in &answer.trace {
                         let _ = writeln!(text, "      {}", visible(line.trim_end()));
@@ -65,7 +90,14 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
                     }
                 }
             }
-            _ => values.push(value(&ready, &answer, args.repeat, &records)),
+            _ => {
+                let mut value = value(&ready, &answer, args.repeat, &records);
+                if let Some((listed, trace)) = &steps {
+                    value["steps"] = listed.value(trace);
+                    value["executed"] = trace.executed.into();
+                }
+                values.push(value);
+            }
         }
     }
     let maps = if args.show_maps { maps(&ready, &machine)? } else { Vec::new() };

@@ -7,7 +7,7 @@ use model::Model;
 use policy::explain::DirectionState;
 use policy::{Explanation, Party};
 use serde_json::{Value, json};
-use sim::{Fate, From, Headers, Node, Way, headers};
+use sim::{Balanced, Fate, From, Headers, Node, Place, SocketCall, Way, headers};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -38,16 +38,39 @@ pub struct Told<'a> {
 impl Told<'_> {
     pub fn text(mut self, is_expected: bool, style: Style) -> String {
         let mut text = format!("#{:<4} {}\n", self.number, self.flow());
-        for step in &self.way.steps {
-            let place = &self.node.endpoints()[step.endpoint].name;
+        let (received, made): (Vec<_>, Vec<_>) =
+            self.way.calls.iter().partition(|call| is_receiving(call));
+        let faint = |text: String| style.paint(Paint::Faint, &text).to_string();
+        let tell_call = |text: &mut String, call: &SocketCall| {
+            let place = &self.node.endpoints()[call.endpoint].name;
             let _ = writeln!(
                 text,
                 "      {}",
-                style.paint(Paint::Faint, &format!("{} of {place}", step.program))
+                faint(format!("{} of {} in {place}", call.program, call.process))
             );
+            if call.before != call.after {
+                let _ = writeln!(text, "        peer {} → {}", call.before, call.after);
+            }
+        };
+        for call in made {
+            tell_call(&mut text, call);
+        }
+        if let Some(balanced) = &self.way.balanced {
+            let place = &self.node.devices()[balanced.device].name;
+            let _ = writeln!(text, "      {}", faint(format!("{} of {place}", balanced.program)));
+            for line in self.balanced(balanced) {
+                let _ = writeln!(text, "        {line}");
+            }
+        }
+        for step in &self.way.steps {
+            let place = self.place(step.place);
+            let _ = writeln!(text, "      {}", faint(format!("{} of {place}", step.program)));
             for change in changes(&step.before, &step.after) {
                 let _ = writeln!(text, "        {change}");
             }
+        }
+        for call in received {
+            tell_call(&mut text, call);
         }
         let (paint, mark) = match fate(self.way) {
             "dropped" => (Paint::Bad, "✗"),
@@ -76,7 +99,14 @@ impl Told<'_> {
             .map(|step| {
                 json!({
                     "program": step.program,
-                    "endpoint": self.node.endpoints()[step.endpoint].name.to_string(),
+                    "endpoint": match step.place {
+                        Place::Endpoint(_) => Some(self.place(step.place)),
+                        Place::Device(_) => None,
+                    },
+                    "device": match step.place {
+                        Place::Endpoint(_) => None,
+                        Place::Device(_) => Some(self.place(step.place)),
+                    },
                     "action": step.action,
                     "redirect": step.redirect.as_ref().map(|redirect| format!("{redirect:?}")),
                     "changes": changes(&step.before, &step.after),
@@ -85,11 +115,29 @@ impl Told<'_> {
             .collect();
         let to = match self.way.fate {
             Fate::Delivered(to) => Some(self.node.endpoints()[to].name.to_string()),
+            Fate::Left(device) => Some(self.node.devices()[device].name.clone()),
             _ => None,
         };
+        let calls: Vec<Value> = self.way.calls.iter().map(|call| self.call(call)).collect();
+        let balanced = self.way.balanced.as_ref().map(|balanced| {
+            json!({
+                "program": balanced.program,
+                "device": self.node.devices()[balanced.device].name,
+                "action": balanced.action,
+                "vip": balanced.vip,
+                "backend": balanced.backend.map(|backend| backend.to_string()),
+                "counted": balanced.counted,
+                "changes": changes(&balanced.before, &balanced.after),
+            })
+        });
         let reason = match self.way.fate {
             Fate::Dropped(reason) => reason.map(|reason| reason.name()),
             Fate::NoHops => Some("no-hops"),
+            Fate::NoInterface => Some("no-interface"),
+            Fate::Balanced => {
+                let counted = self.way.balanced.as_ref().map(|balanced| &balanced.counted);
+                counted.and_then(|counted| counted.first().copied())
+            }
             _ => None,
         };
         json!({
@@ -97,8 +145,11 @@ impl Told<'_> {
             "flow": self.flow(),
             "from": match self.sent.from {
                 From::Endpoint(from) => Some(self.node.endpoints()[from].name.to_string()),
+                From::Device(device) => Some(self.node.devices()[device].name.clone()),
                 From::Host => None,
             },
+            "calls": calls,
+            "balancer": balanced,
             "steps": steps,
             "fate": fate(self.way),
             "to": to,
@@ -106,6 +157,42 @@ impl Told<'_> {
             "why": self.why(),
             "packet": crate::commands::prog::run::hexadecimal(&self.way.frame),
         })
+    }
+
+    fn place(&self, place: Place) -> String {
+        match place {
+            Place::Endpoint(endpoint) => self.node.endpoints()[endpoint].name.to_string(),
+            Place::Device(device) => self.node.devices()[device].name.clone(),
+        }
+    }
+
+    fn call(&self, call: &SocketCall) -> Value {
+        json!({
+            "program": call.program,
+            "endpoint": self.node.endpoints()[call.endpoint].name.to_string(),
+            "process": call.process,
+            "peer": call.before.to_string(),
+            "translated": call.after.to_string(),
+        })
+    }
+
+    /// What the edge balancer did, line by line.
+    fn balanced(&self, balanced: &Balanced) -> Vec<String> {
+        const ACTIONS: [&str; 5] =
+            ["XDP_ABORTED", "XDP_DROP", "XDP_PASS", "XDP_TX", "XDP_REDIRECT"];
+        let action = ACTIONS.get(balanced.action as usize).copied().unwrap_or("?");
+        let mut lines = Vec::new();
+        match (&balanced.vip, balanced.backend) {
+            (Some(vip), Some(backend)) => lines.push(format!("{vip} by backend {backend}")),
+            (Some(vip), None) => lines.push(vip.clone()),
+            _ => {}
+        }
+        lines.extend(changes(&balanced.before, &balanced.after));
+        match balanced.counted.as_slice() {
+            [] => lines.push(action.to_owned()),
+            counted => lines.push(format!("{action}, counted: {}", counted.join(", "))),
+        }
+        lines
     }
 
     fn flow(&self) -> String {
@@ -146,7 +233,11 @@ impl Told<'_> {
                 format!("delivered to {}", self.node.endpoints()[to].name)
             }
             Fate::Host => "to the node itself".to_owned(),
-            Fate::Left => "leaves the node".to_owned(),
+            Fate::Left(device) => {
+                format!("leaves the node by {}", self.node.devices()[device].name)
+            }
+            Fate::Balanced => "dropped by the balancer".to_owned(),
+            Fate::NoInterface => "dropped: there is no such interface".to_owned(),
             Fate::Dropped(Some(reason)) => format!("dropped: {}", reason.name()),
             Fate::Dropped(None) => "dropped".to_owned(),
             Fate::NoHops => "dropped: its hop limit ran out".to_owned(),
@@ -173,6 +264,11 @@ impl Told<'_> {
         let event = event?;
         if let Some(service) = self.node.services().service(event.service) {
             parts.insert(0, format!("service {service}"));
+        }
+        for (key, what) in [(event.source_process, "by"), (event.destination_process, "to")] {
+            if let Some(name) = self.node.process_name(key) {
+                parts.push(format!("{what} process {name} ({})", { key.pid }));
+            }
         }
         match FlowKind::from_number(event.kind) {
             Some(FlowKind::Reply) => parts.insert(0, "reply".to_owned()),
@@ -225,6 +321,25 @@ impl Told<'_> {
         }
         None
     }
+}
+
+/// What a capture says of a packet: its number, and what was done to it on its way.
+pub fn comment(number: usize, way: &Way) -> String {
+    let mut text = format!("#{number}");
+    for call in &way.calls {
+        if call.before != call.after {
+            let _ = write!(text, ", {}: {} → {}", call.program, call.before, call.after);
+        }
+    }
+    if let Some(Balanced { vip: Some(vip), backend: Some(backend), .. }) = &way.balanced {
+        let _ = write!(text, ", {vip} by {backend}");
+    }
+    text
+}
+
+/// A call that comes after the packet.
+fn is_receiving(call: &SocketCall) -> bool {
+    call.program.starts_with("recvmsg")
 }
 
 fn protocol(headers: &Headers) -> String {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use crate::node::Change;
+
 /// What brings a map from what it holds to what it should hold.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Difference<K, V> {
@@ -20,6 +22,14 @@ impl<K: Eq + Hash, V: PartialEq> Difference<K, V> {
 
     pub fn len(&self) -> usize {
         self.set.len() + self.remove.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn change(&self) -> Change<'_, K, V> {
+        Change::new(&self.set, &self.remove)
     }
 }
 
