@@ -346,7 +346,7 @@ fn programs_are_run() {
     let run = |engine: &str| {
         let line = format!(
             "prog run bounce.o --packet {bounced} --packet {passed} --set step=5 --maps --trace \
-             --engine {engine}"
+             --trace-limit 0 --engine {engine}"
         );
         place.skep(&line).to_string()
     };
@@ -364,6 +364,24 @@ fn programs_are_run() {
     exit code 0
     "#);
     assert_eq!(run("jit"), run("interp"));
+    let line =
+        format!("prog run bounce.o --packet {bounced} --set step=5 --trace --trace-limit 30");
+    let stepped = place.skep(&line).out;
+    for part in [
+        "; u32 key = context->ifindex;",
+        "bounce.c:13",
+        "     2: w1 = *(u32 *)(r1 + 0xc)                          r1 = 0x1",
+        "    12: call 0x1 ; bpf_map_lookup_elem",
+        "      packet of 60 bytes",
+        "more instructions were carried out (--trace-limit)",
+    ] {
+        assert!(stepped.contains(part), "{part}:\n{stepped}");
+    }
+    let value: serde_json::Value =
+        serde_json::from_str(&place.skep(&format!("{line} -o json")).out).unwrap();
+    let run = &value["runs"][0];
+    assert!(run["executed"].as_u64() > Some(30), "{run}");
+    assert_eq!(run["steps"][2]["changed"], serde_json::json!({ "r1": "0x1" }));
     let place =
         place.with("counts.json", r#"[{"key": 1, "value": 40}, {"key": 2, "value": "0x10"}]"#);
     let line = "prog run bounce.o --packet 0102 --map counts=counts.json --maps -o json";

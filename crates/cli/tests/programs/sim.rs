@@ -67,7 +67,7 @@ fn the_shop() {
             add a `from` with ipBlock 203.0.113.9/32 to shop/cache, port 6379/TCP
     #9    shop/client:40005 ► 203.0.113.9:443   tcp SYN
           from_endpoint of shop/client
-          ✓ leaves the node
+          ✓ leaves the node by outside
     #10   shop/client ► shop/web-2   icmpv6
           from_endpoint of shop/client
           ✗ dropped: policy-default   no rule of shop/web (shop.yaml:83) allows it
@@ -104,4 +104,77 @@ fn what_makes_no_sense() {
     stderr: error: --address shop/none=10.0.0.1: there is no such workload
     exit code 2
     "#);
+}
+
+/// Services from outside, calls of processes, and the edge balancer, each with its way.
+#[test]
+fn outside_sockets_and_the_edge() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let open = write(
+        "open.yaml",
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: front, namespace: shop}
+spec:
+  type: NodePort
+  clusterIP: 10.96.0.20
+  selector: {app: client}
+  ports: [{port: 8080, targetPort: 8080, nodePort: 30080}]
+---
+apiVersion: skep.dev/v1
+kind: LoadBalancer
+metadata: {name: edge, namespace: shop}
+spec:
+  interfaces: [{name: eth0}]
+  nextHop: 02:00:00:00:00:01
+  delivery: {mode: ipip, sources: {ipv4: 192.0.2.1}}
+  vips:
+  - {address: 203.0.113.80, ports: 80, protocol: TCP, backends: [{address: 10.1.0.1}]}
+",
+    );
+    let packets = write(
+        "packets.yaml",
+        "
+node:
+  devices: [{name: eth0, addresses: [192.0.2.1/24]}]
+packets:
+- {from: 192.0.2.9, to: 192.0.2.1, port: 30080, answer: true, expect: delivered}
+- {from: shop/client, to: 'service:shop/web', port: 80, process: curl, expect: delivered}
+- {from: 192.0.2.9, to: 203.0.113.80, port: 80, expect: left}
+",
+    );
+    let arrived = folder.path().join("arrived.pcapng");
+    let line = format!(
+        "sim -f shop.yaml -f {} --scenario {} --expect -w {}",
+        open.display(),
+        packets.display(),
+        arrived.display()
+    );
+    let ran = sim(&line);
+    for part in [
+        "from_outside of eth0",
+        "destination 192.0.2.1:30080 → 10.244.0.2:8080",
+        "reply, service shop/front",
+        "connect4 of curl in shop/client",
+        "peer 10.96.0.10:80 → 10.244.0.",
+        "getpeername4 of curl in shop/client",
+        "by process curl (1001)",
+        "balance of eth0",
+        "tcp 203.0.113.80:80 by backend 10.1.0.1",
+        "leaves the node by eth0",
+    ] {
+        assert!(ran.out.contains(part), "{part}:\n{}{}", ran.out, ran.err);
+    }
+    let frames = sim::capture::read(&std::fs::read(&arrived).unwrap()).unwrap();
+    assert!(frames.iter().any(|frame| frame.comment.contains("by 10.1.0.1")), "{frames:?}");
+    let value: serde_json::Value = serde_json::from_str(&sim(&(line + " -o json")).out).unwrap();
+    assert_eq!(value[2]["calls"][0]["program"], "connect4");
+    assert_eq!(value[0]["steps"][0]["device"], "eth0");
+    assert_eq!(value[3]["balancer"]["backend"], "10.1.0.1");
 }

@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long)]
     trace: bool,
 
-    /// Instructions of each run that --trace shows
+    /// Instructions of each run that --trace shows; 0 for none
     #[arg(long, value_name = "N", default_value_t = 1000)]
     trace_limit: usize,
 
@@ -54,7 +54,7 @@ pub struct Args {
 
 pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
     let ready = args.input.ready()?;
-    let is_stepped = args.trace && args.engine == Engine::Interp;
+    let is_stepped = args.trace && args.trace_limit > 0 && args.engine == Engine::Interp;
     let limit = is_stepped.then_some(args.trace_limit);
     let machine = ready.traced(args.engine, args.input.seed, limit)?;
     let listed = match is_stepped {
