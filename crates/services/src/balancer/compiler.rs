@@ -11,11 +11,12 @@ mod tables;
 pub use tables::{Adopted, Capacity, Change, Changes, Rows, Used};
 
 use super::check::{CheckTarget, Health};
-use super::keys::{Keys, VipKey, keys};
+use super::keys::VipKey;
 use super::roles::{Condition, FULL, Role, roles};
 use super::rows::BackendKey;
 use super::view::{BackendView, VipView};
-use model::load_balancer::{Backend, Edge, Vip};
+use ipnet::IpNet;
+use model::load_balancer::{Backend, Edge, PortRange, Vip};
 use model::{LoadBalancer, ObjectName, Origin};
 use output::{Settled, State, VipState};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -147,7 +148,8 @@ impl Compiler {
     fn judged(&self) -> impl Iterator<Item = (&Arc<LoadBalancer>, Option<String>)> + Clone {
         let first = self.objects.values().next();
         let is_alone = self.objects.len() < 2;
-        let mut taken: HashMap<_, &ObjectName> = HashMap::new();
+        // Ranges of ports by their last, with the first.
+        let mut taken: BTreeMap<(u8, IpNet, u16), (u16, &ObjectName)> = BTreeMap::new();
         self.objects.values().map(move |object| {
             if let Some(first) = first.filter(|first| first.edge != object.edge) {
                 let message = format!(
@@ -161,13 +163,25 @@ impl Compiler {
                 return (object, None);
             }
             let conflict = object.vips.iter().find_map(|vip| {
-                let holder = slots_of(vip).find_map(|slot| taken.get(&slot))?;
+                let (protocol, block) = (vip.protocol.number(), vip.block);
+                let holder = ports(vip).find_map(|range| {
+                    let mut behind = taken.range((protocol, block, range.first)..);
+                    let ((_, _, _), (first, holder)) =
+                        behind.next().filter(|((p, b, _), _)| (*p, *b) == (protocol, block))?;
+                    (*first <= range.last).then_some(*holder)
+                })?;
                 let title = VipKey::of(vip).title();
                 Some(format!("LoadBalancer {holder} has {title} already"))
             });
             if conflict.is_none() {
-                let slots = object.vips.iter().flat_map(slots_of);
-                taken.extend(slots.map(|slot| (slot, &object.name)));
+                for vip in &object.vips {
+                    let (protocol, block) = (vip.protocol.number(), vip.block);
+                    taken.extend(
+                        ports(vip).map(|range| {
+                            ((protocol, block, range.last), (range.first, &object.name))
+                        }),
+                    );
+                }
             }
             (object, conflict)
         })
@@ -338,12 +352,8 @@ impl Compiler {
     }
 }
 
-/// What a VIP takes in the front-end maps, to find two with the same.
-fn slots_of(vip: &Vip) -> impl Iterator<Item = (u8, ipnet::IpNet, u32, u16)> {
-    let Keys { front_ends, ranges, prefixes } = keys(&VipKey::of(vip));
-    let (protocol, block) = (vip.protocol.number(), vip.block);
-    let exact = front_ends.into_iter().map(|key| (128, key.port.number()));
-    let ranges = ranges.into_iter().map(|key| (key.prefix_len, key.port.number()));
-    let prefixes = prefixes.into_iter().map(|key| (1000, key.port.number()));
-    exact.chain(ranges).chain(prefixes).map(move |(kind, port)| (protocol, block, kind, port))
+/// A VIP's ports, to find two with the same. All that no other has are like one that nobody uses.
+fn ports(vip: &Vip) -> impl Iterator<Item = PortRange> {
+    let others = vip.ports.is_empty().then_some(PortRange { first: 0, last: 0 });
+    vip.ports.iter().copied().chain(others)
 }

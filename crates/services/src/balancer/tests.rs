@@ -317,6 +317,38 @@ fn objects_that_do_not_agree_are_told() {
 }
 
 #[test]
+fn ranges_of_two_objects_must_not_overlap() {
+    let ports = |first, last| {
+        let mut vip = vip("10.0.0.1", 1, backends(1));
+        vip.ports = vec![PortRange { first, last }];
+        vip
+    };
+    let check = |first, last, refused: bool| {
+        let mut compiler = Compiler::new(Capacity::default());
+        compiler.set(balancer("a", vec![ports(8000, 8100), ports(9000, 9000)]));
+        compiler.set(balancer("b", vec![ports(first, last)]));
+        assert_eq!(!compiler.conflicts().is_empty(), refused, "{first}-{last}");
+    };
+    check(8050, 8060, true);
+    check(7000, 8000, true);
+    check(8100, 9500, true);
+    check(1, 65535, true);
+    check(9000, 9000, true);
+    check(7000, 7999, false);
+    check(8101, 8999, false);
+    check(9001, 9001, false);
+    // All the others.
+    let mut compiler = Compiler::new(Capacity::default());
+    let mut all = vip("10.0.0.1", 1, backends(1));
+    all.ports = Vec::new();
+    compiler.set(balancer("a", vec![ports(80, 80)]));
+    compiler.set(balancer("b", vec![all.clone()]));
+    assert!(compiler.conflicts().is_empty());
+    compiler.set(balancer("c", vec![all]));
+    assert_eq!(compiler.conflicts().len(), 1);
+}
+
+#[test]
 fn settled_slots_are_forgotten() {
     let mut world = World::new();
     world.set(vec![vip("10.0.0.1", 80, backends(3))]);
