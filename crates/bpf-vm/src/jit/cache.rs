@@ -50,17 +50,17 @@ pub(super) fn forget(code: &[u8]) {
 fn on_all_processors() {
     use std::sync::LazyLock;
 
-    let membarrier = |command: libc::c_int| {
-        // SAFETY: takes numbers, and changes nothing but what processors remember.
-        unsafe { libc::syscall(libc::SYS_membarrier, command, 0) == 0 }
-    };
     // Kernels before 4.16 can't, and then don't do more than this for any program.
-    static REGISTERED: LazyLock<bool> = LazyLock::new(|| {
-        let command = libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE;
-        // SAFETY: as below.
-        unsafe { libc::syscall(libc::SYS_membarrier, command, 0) == 0 }
-    });
+    static REGISTERED: LazyLock<bool> =
+        LazyLock::new(|| membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE));
     if *REGISTERED {
         membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
     }
+}
+
+/// Whether the kernel has done it.
+#[cfg(all(target_arch = "aarch64", target_os = "linux"))]
+fn membarrier(command: libc::c_int) -> bool {
+    // SAFETY: takes numbers, and changes nothing but what processors remember.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, 0) == 0 }
 }

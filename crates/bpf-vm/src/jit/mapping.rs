@@ -5,7 +5,8 @@
 //! it knew of its pages, as it would if their protection were changed (that costs more than the
 //! compilation). Where there are no such files, or they are forbidden, pages are written whose
 //! protection is changed then; on Apple's own processors the system wants to know beforehand which
-//! pages that will be, and each thread may either write or execute them.
+//! pages that will be, and each thread may either write or execute them. (A process under Apple's
+//! hardened runtime needs the entitlement `com.apple.security.cs.allow-jit` for that.)
 
 use std::io;
 use std::ptr::{self, NonNull};

@@ -443,6 +443,64 @@ fn run(program: &Program) -> Result<u64, Fault> {
     program.run(&mut Input { fuel: 10_000, ..Input::default() })
 }
 
+/// So much code that not every jump reaches: over a block, to what stands behind the code, and back.
+#[test]
+fn long_programs() {
+    let alu = |op, dst, src| Instruction::Alu { op, width: Width::W64, dst, src };
+    for block in [100, 3_000, 30_000] {
+        let mut code = Vec::new();
+        let (access, base) = (Access::Unsigned(Size::Double), Register::R1);
+        code.push(Instruction::Load { access, dst: Register::R0, base, offset: 0 });
+        code.push(alu(AluOp::Mov, Register::R6, Source::Immediate(0)));
+        for bit in 0..4 {
+            code.push(Instruction::JumpIf {
+                condition: Condition::Set,
+                width: Width::W64,
+                left: Register::R2,
+                right: Source::Immediate(1 << bit),
+                offset: block,
+            });
+            for index in 0..block {
+                let op = if index % 2 == 0 { AluOp::Mul } else { AluOp::Xor };
+                let imm = 0x0123_4567 + 0x1001 * i32::from(index);
+                code.push(alu(op, Register::R0, Source::Immediate(imm)));
+            }
+        }
+        code.push(alu(AluOp::Add, Register::R6, Source::Immediate(1)));
+        code.push(alu(AluOp::And, Register::R2, Source::Immediate(!1)));
+        code.push(Instruction::JumpIf {
+            condition: Condition::Less,
+            width: Width::W64,
+            left: Register::R6,
+            right: Source::Immediate(2),
+            offset: 1,
+        });
+        code.push(Instruction::Exit {});
+        let back = 2 - code.len() as i32 - 1;
+        code.push(Instruction::Jump { distance: Distance::Far(back) });
+        let load = || Program::load(&encode(&code), &helpers()).expect("valid");
+        // Which blocks are left out, the first time at least.
+        let run = |program: &Program, skipped: u64| {
+            let bytes = [0x5a; 8];
+            let mut input = Input { fuel: 1_000_000, ..Input::default() };
+            input.arguments[0] = input.memory.share(&bytes);
+            input.arguments[1] = skipped;
+            program.run(&mut input)
+        };
+        let program = load();
+        for mode in [Mode::Checked, Mode::Verified] {
+            let mut compiled = load();
+            let options = CompileOptions::default();
+            compiled.code = Some(compile_with(&compiled, mode, options, false).expect("memory"));
+            for skipped in 0..16 {
+                let expected = run(&program, skipped);
+                assert!(expected.is_ok(), "{expected:?}");
+                assert_eq!(run(&compiled, skipped), expected, "{block}, {mode:?}, {skipped}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
