@@ -53,11 +53,7 @@ impl Emitter<'_> {
             }
         }
         if array.cpus > 1 {
-            self.asm.load(4, SCRATCH, run_field(offset_of!(Run<'_>, cpu)));
-            self.asm.constant(SECOND, u64::from(array.cpus - 1));
-            self.asm.arith(Width::W32, Arith::Subs, Reg::ZERO, SCRATCH, SECOND);
-            // Who is on a CPU that the map knows nothing of has the values of the last.
-            self.asm.select(Cond::Above, SCRATCH, SECOND, SCRATCH);
+            self.asm.load(8, SCRATCH, run_field(offset_of!(Run<'_>, place)));
             self.asm.constant(THIRD, array.cpu_stride.into());
             self.asm.multiply_add(r0, SCRATCH, THIRD, r0);
         }

@@ -8,7 +8,7 @@ use super::super::native::cost;
 use super::assembler::{Arith, Cond, Logic, Test};
 use super::emit::{Emitter, Right};
 use super::immediate;
-use super::register::{FUEL, Reg, SCRATCH};
+use super::register::{FUEL, Reg, SCRATCH, of};
 use super::slow::Slow;
 
 /// How far the jumps of a program may have to reach, which is as long as its code is.
@@ -183,6 +183,21 @@ impl Emitter<'_> {
         if !is_next {
             let at = self.asm.jump();
             self.jumps.push((at, target));
+        }
+    }
+
+    /// A loop that begins with its condition asks for it at its end instead: one jump a round.
+    pub fn jump_back_or_on(&mut self, target: u32) {
+        match self.job.code[target as usize] {
+            Inst::JumpIf { condition, width, left, right, target: end }
+                if (target as usize) < self.position && end > target =>
+            {
+                let test = self.compare(condition, width, of(left), right);
+                let at = self.far_jump_if(test.negated());
+                self.jumps.push((at, target + 1));
+                self.jump(end);
+            }
+            _ => self.jump(target),
         }
     }
 

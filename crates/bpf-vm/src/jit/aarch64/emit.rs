@@ -200,7 +200,7 @@ impl<'a> Emitter<'a> {
             Inst::LoadPacket { size, index, offset } => self.load_packet(size, index, offset),
             Inst::Jump { target } => {
                 self.pay(target);
-                self.jump(target);
+                self.jump_back_or_on(target);
             }
             Inst::JumpIf { condition, width, left, right, target } => {
                 let test = self.compare(condition, width, of(left), right);
