@@ -68,8 +68,11 @@ fn slot_of(error: &LoadError) -> Option<usize> {
     }
 }
 
+/// Fewer where they are likely to be emulated.
+const CASES: u32 = if cfg!(target_arch = "aarch64") { 5_000 } else { 20_000 };
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
     fn programs_keep_to_their_memory(

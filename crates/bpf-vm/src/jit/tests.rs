@@ -501,8 +501,11 @@ fn long_programs() {
     }
 }
 
+/// Fewer where they are likely to be emulated.
+const CASES: u32 = if cfg!(target_arch = "aarch64") { 2_500 } else { 10_000 };
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
     fn compiled_programs_do_what_interpreted_ones_do(
