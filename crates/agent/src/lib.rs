@@ -12,7 +12,10 @@
 mod balancer;
 mod control;
 mod flows;
+mod health_ports;
+mod http;
 mod lock;
+mod metrics;
 mod node;
 mod options;
 mod run;

@@ -10,6 +10,7 @@ mod requests;
 pub use requests::Outcome;
 
 use crate::flows::names::Names;
+use crate::health_ports::HealthPorts;
 use datapath::{Datapath, Kept, Lease, Prepared, Problem};
 use host::watch::Outside;
 use model::{Kind, Model, Object, ObjectName, ObjectRef};
@@ -38,6 +39,7 @@ pub struct Node {
     changed_at: BTreeMap<ObjectRef, SystemTime>,
     kept_leases: BTreeMap<ObjectName, Lease>,
     balancer_problem: Option<String>,
+    health_ports: HealthPorts,
     pub files_changed_at: Option<SystemTime>,
     pub api_changed_at: Option<SystemTime>,
 }
@@ -96,6 +98,7 @@ impl Node {
             changed_at: BTreeMap::new(),
             kept_leases,
             balancer_problem: None,
+            health_ports: HealthPorts::default(),
             files_changed_at: None,
             api_changed_at: None,
         };
@@ -141,6 +144,7 @@ impl Node {
 
     /// Tries again what wasn't ready, and looks whether workloads have moved.
     pub async fn refresh_workloads(&mut self) -> anyhow::Result<()> {
+        self.serve_health_checks();
         let stale = self.datapath.stale_workloads();
         if stale.is_empty() && self.datapath.is_settled() {
             return Ok(());
@@ -169,12 +173,20 @@ impl Node {
             .problems()
             .into_iter()
             .map(|problem| Diagnostic::about_file(Severity::Warning, "", problem.to_string()));
-        manifests.chain(problems).chain(services).collect()
+        let health_ports = self.health_ports.problems().map(diagnostic);
+        manifests.chain(problems).chain(services).chain(health_ports).collect()
     }
 
     /// What is wrong with one object.
     pub fn diagnostics_of(&self, object: &ObjectRef) -> Vec<Diagnostic> {
-        self.problems.get(&Some(object.clone())).into_iter().flatten().map(diagnostic).collect()
+        let of_health_ports = self.health_ports.problems();
+        let of_health_ports = of_health_ports.filter(|it| it.object.as_ref() == Some(object));
+        let services = self.datapath.services().problems().into_iter();
+        let services = services
+            .filter(|problem| problem.object() == *object)
+            .map(|problem| Diagnostic::about_file(Severity::Warning, "", problem.to_string()));
+        let own = self.problems_of(object).iter().chain(of_health_ports).map(diagnostic);
+        own.chain(services).collect()
     }
 
     pub fn problems_of(&self, object: &ObjectRef) -> &[Problem] {
@@ -230,9 +242,15 @@ impl Node {
         {
             tracing::error!("balancer: {error}");
         }
+        self.serve_health_checks();
         self.note_problems(changed, &prepared.problems);
         self.update_names(changed);
         committed.map(|()| prepared)
+    }
+
+    fn serve_health_checks(&mut self) {
+        let checks = self.datapath.services().health_checks();
+        self.health_ports.update(&checks, self.datapath.is_settled());
     }
 
     /// Beside the node's task: every workload's sockets are looked through.

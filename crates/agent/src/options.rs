@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use ipnet::{Ipv4Net, Ipv6Net};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Skep's node agent: connects workloads, balances load, enforces policy and tells what it sees.
@@ -62,6 +63,15 @@ pub struct Options {
     /// those with a default route]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub devices: Vec<String>,
+
+    /// cgroup v2 folder whose processes, as far as they are in the node's own network, reach
+    /// services too: the root of cgroups on a usual node [default: none, only workloads do]
+    #[arg(long, value_name = "DIR")]
+    pub host_cgroup: Option<PathBuf>,
+
+    /// Serve metrics for Prometheus at http://ADDR:PORT/metrics [default: not at all]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics_address: Option<SocketAddr>,
 
     /// Connections that conntrack can hold; takes effect when the maps are made
     #[arg(long, value_name = "N", default_value_t = abi::maps::capacity::CONNTRACK)]

@@ -7,6 +7,7 @@ use crate::flows::names::Names;
 use crate::flows::reader::{self, Enricher};
 use crate::flows::record::Conversion;
 use crate::lock::{NodeLock, PinsLock};
+use crate::metrics;
 use crate::node::{self, Node};
 use crate::options::Options;
 use crate::server::{Facts, Server, serve};
@@ -97,6 +98,17 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         watch_files(&control, files);
     }
 
+    if let Some(address) = options.metrics_address {
+        let sources = metrics::Sources {
+            control: control.clone(),
+            facts: facts.clone(),
+            history: history.clone(),
+            balancing: balancing.clone(),
+            node_name: node_name.as_str().into(),
+        };
+        metrics::serve(address, sources)
+            .with_context(|| format!("cannot serve metrics at {address}"))?;
+    }
     let socket = options.run_dir.join("skepd.sock");
     let server = Server {
         control,
@@ -128,6 +140,7 @@ fn config(options: &Options, node_name: &str) -> Config {
         cgroup_root: options.cgroup_root.clone(),
         node_name: node_name.to_owned(),
         zone: options.zone.clone(),
+        host_cgroup: options.host_cgroup.clone(),
         pool_v4: options.pool_v4,
         pool_v6: options.pool_v6,
         conntrack_max: options.conntrack_max,

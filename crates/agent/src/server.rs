@@ -8,7 +8,8 @@ mod observe;
 mod status;
 mod tables;
 
-pub use status::Facts;
+pub use balancer::write as write_balancer;
+pub use status::{Facts, status};
 
 use crate::balancer::Balancing;
 use crate::balancer::history::EventKind;
@@ -27,6 +28,19 @@ use tonic::{Request, Response, Status};
 
 /// How long a stopping agent goes on answering.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Every front-end of every service.
+pub fn services(node: &Node) -> Vec<v1::Service> {
+    tables::services(node, |_| true)
+}
+
+/// Everything about the edge balancer.
+pub fn balancer_status(
+    node: &Node,
+    balancing: &Balancing,
+) -> anyhow::Result<v1::BalancerStatusResponse> {
+    balancer::status(node, balancing, "")
+}
 
 /// What requests need.
 #[derive(Clone, Debug)]
@@ -245,10 +259,8 @@ impl Agent for Server {
     ) -> Result<Response<v1::StatusResponse>, Status> {
         let (facts, history) = (self.facts.clone(), self.history.clone());
         let node_name = self.conversion.node.clone();
-        let status = self
-            .control
-            .ask(move |node| status::status(node, &facts, &history, &node_name))
-            .await?;
+        let status =
+            self.control.ask(move |node| status(node, &facts, &history, &node_name)).await?;
         status.map(Response::new).map_err(internal)
     }
 

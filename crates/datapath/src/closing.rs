@@ -13,6 +13,7 @@ use crate::place::locate;
 use abi::service::{Backend, SocketTranslation, SocketTranslationKey};
 use abi::{Address, Port};
 use bpf_kernel::Table;
+use host::NetNamespace;
 use host::cgroup::Root;
 use host::sockets::{self, Socket, Transport};
 use model::{Place, Protocol};
@@ -25,6 +26,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Closing {
     places: Vec<Place>,
+    /// Whether sockets of the node's own processes are translated.
+    host: bool,
     cgroups: Root,
     targets: Arc<Targets>,
 }
@@ -43,6 +46,7 @@ impl Closing {
         departed: &[(u32, Backend)],
         is_listed: impl Fn(IpAddr) -> bool,
         places: Vec<Place>,
+        host: bool,
         cgroups: Root,
         maps: &Path,
     ) -> crate::Result<Option<Self>> {
@@ -61,29 +65,26 @@ impl Closing {
         }
         let translations = Table::open(&maps.join(abi::maps::SOCKET_TRANSLATIONS))?;
         let targets = Arc::new(Targets { udp, tcp, translations });
-        Ok(Some(Closing { places, cgroups, targets }))
+        Ok(Some(Closing { places, host, cgroups, targets }))
     }
 
     /// Closes them; says how many. What can't be looked into is logged: its sockets time out.
     pub async fn run(self) -> usize {
         let mut closed = 0;
-        for place in self.places {
-            let namespace = match locate(&place, &self.cgroups).await {
-                Ok(located) => located.namespace,
+        let mut seen = HashSet::new();
+        let places = self.host.then_some(None).into_iter().chain(self.places.iter().map(Some));
+        for place in places {
+            let namespace = match self.namespace(place).await {
+                Ok(namespace) => namespace,
                 Err(error) if error.is_absence() => continue,
                 Err(error) => {
                     tracing::warn!(%error, "sockets to departed backends are not closed");
                     continue;
                 }
             };
-            // Workloads in the node's own network share its sockets.
-            let namespace = match namespace.map_or_else(host::NetNamespace::current, Ok) {
-                Ok(namespace) => namespace,
-                Err(error) => {
-                    tracing::warn!(%error, "sockets to departed backends are not closed");
-                    continue;
-                }
-            };
+            if !seen.insert(namespace.identity()) {
+                continue;
+            }
             let targets = self.targets.clone();
             let done = tokio::task::spawn_blocking(move || {
                 sockets::close(&namespace, |socket| targets.includes(socket))
@@ -97,6 +98,15 @@ impl Closing {
             }
         }
         closed
+    }
+
+    /// Of a workload, or of the node itself, whose network some workloads share.
+    async fn namespace(&self, place: Option<&Place>) -> host::Result<NetNamespace> {
+        let located = match place {
+            Some(place) => locate(place, &self.cgroups).await?.namespace,
+            None => None,
+        };
+        located.map_or_else(NetNamespace::current, Ok)
     }
 }
 

@@ -12,6 +12,8 @@ pub struct Config {
     /// As EndpointSlices name it.
     pub node_name: String,
     pub zone: Option<String>,
+    /// Whose processes reach services although they are no workload's; relative like workloads'.
+    pub host_cgroup: Option<PathBuf>,
     pub pool_v4: Ipv4Net,
     pub pool_v6: Ipv6Net,
     pub conntrack_max: u32,

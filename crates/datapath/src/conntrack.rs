@@ -11,6 +11,7 @@ use abi::maps;
 use abi::metrics::Metric;
 use abi::state::Timeouts;
 use bpf_kernel::{PerCpu, Table};
+use std::collections::HashMap;
 use std::path::Path;
 use zerocopy::FromZeros;
 
@@ -30,8 +31,30 @@ pub struct Collected {
     /// Entries that stay.
     pub alive: usize,
     pub expired: usize,
+    /// What the connections that stay have had, by their service's id; services only.
+    pub alive_by_service: HashMap<u32, ServiceUse>,
+    /// The same for those that are removed.
+    pub ended_by_service: HashMap<u32, ServiceUse>,
     /// Ends to report: of expired flows whose end no program reported.
     pub ends: Vec<FlowEvent>,
+}
+
+/// Flows of a service's port, and their packets both ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceUse {
+    pub flows: u64,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+fn note(of: &mut HashMap<u32, ServiceUse>, connection: &Connection) {
+    if connection.service == 0 {
+        return;
+    }
+    let sum = of.entry(connection.service).or_default();
+    sum.flows += 1;
+    sum.packets += connection.original.packets + connection.reply.packets;
+    sum.bytes += connection.original.bytes + connection.reply.bytes;
 }
 
 impl Connections {
@@ -54,6 +77,7 @@ impl Connections {
                 expired.push(key);
             } else {
                 collected.alive += 1;
+                note(&mut collected.alive_by_service, &connection);
             }
         })?;
         for key in expired {
@@ -61,6 +85,7 @@ impl Connections {
             let Some(connection) = self.table.get(&key)? else { continue };
             if is_expired(&key, &connection, &self.timeouts, now_ns) && self.table.remove(&key)? {
                 collected.expired += 1;
+                note(&mut collected.ended_by_service, &connection);
                 if connection.flags & conn_flags::END_REPORTED == 0 {
                     collected.ends.push(end_of(&key, &connection));
                 }

@@ -6,6 +6,7 @@ use crate::conntrack::Connections;
 use crate::devices::Devices;
 use crate::endpoint_rows::EndpointRows;
 use crate::endpoints::{Endpoint, Endpoints, Lease, State};
+use crate::host_cgroup::HostCgroup;
 use crate::kernel_maps::KernelMaps;
 use crate::programs::Programs;
 use crate::tables::Tables;
@@ -92,6 +93,7 @@ pub struct Datapath {
     services: services::Compiler,
     rows: EndpointRows,
     devices: Devices,
+    host_cgroup: Option<HostCgroup>,
     balancer: Balancer,
     settings: Settings,
     /// The maps hold what the last commit said.
@@ -149,14 +151,16 @@ impl Datapath {
         });
         let rows = EndpointRows::adopt(&tables.endpoints)?;
         let balancer = Balancer::new(&config, features.interface_hook());
+        let endpoints =
+            Endpoints::open(&config, kept.leases, &rows, entries(tables.endpoints.map()))?;
+        let host_cgroup = match &config.host_cgroup {
+            Some(cgroup) => Some(HostCgroup::load(&config, endpoints.cgroups(), cgroup)?),
+            None => None,
+        };
         Ok(Datapath {
             balancer,
-            endpoints: Endpoints::open(
-                &config,
-                kept.leases,
-                &rows,
-                entries(tables.endpoints.map()),
-            )?,
+            endpoints,
+            host_cgroup,
             rows,
             devices: Devices::default(),
             config,
@@ -251,6 +255,8 @@ impl Datapath {
             labels: workload.labels.clone(),
             addresses: addresses.clone(),
             ports: workload.ports.clone(),
+            host_ports: workload.host_ports.clone(),
+            origin: workload.origin.clone(),
         });
         let input = EndpointInput {
             name: object.name.clone(),
@@ -323,6 +329,9 @@ impl Datapath {
         self.outstanding = false;
         if self.settled && self.programs.start_swapping() {
             self.endpoints.swap_programs(&self.programs);
+            if let Some(host_cgroup) = &self.host_cgroup {
+                host_cgroup.attach()?;
+            }
         }
         let is_open = self.services.serves_outside();
         self.devices.update(&self.programs, &self.tables.devices, is_open)?;
@@ -336,6 +345,7 @@ impl Datapath {
             &prepared.services.departed,
             |address| self.services.is_listed(address),
             translated.map(|endpoint| endpoint.workload.place.clone()).collect(),
+            self.host_cgroup.is_some(),
             self.endpoints.cgroups().clone(),
             &self.config.bpffs.join("maps"),
         )
@@ -408,12 +418,18 @@ impl Datapath {
 
     /// After the first commit: removes what an earlier agent made for workloads that are gone.
     pub async fn remove_strays(&mut self) -> Result<()> {
-        self.endpoints.remove_strays(&self.programs).await
+        let host_cgroup = self.host_cgroup.is_some();
+        self.endpoints.remove_strays(&self.programs, host_cgroup).await
     }
 
     /// Lets go of numbers that nothing uses; gives the records to delete.
     pub fn forget_unused(&mut self) -> Vec<String> {
         self.policy.forget_unused()
+    }
+
+    /// Raised with every change of policy or identities.
+    pub fn policy_epoch(&self) -> u32 {
+        self.settings.policy_epoch
     }
 
     fn raise_epoch(&mut self) {
@@ -430,6 +446,9 @@ impl Datapath {
     pub fn stale_workloads(&mut self) -> BTreeSet<ObjectRef> {
         self.endpoints.check_programs(&self.programs);
         self.devices.restore(&self.programs);
+        if let Some(host_cgroup) = &mut self.host_cgroup {
+            host_cgroup.restore();
+        }
         let names = self.endpoints.stale().into_iter();
         names.map(|name| ObjectRef { kind: Kind::Workload, name }).collect()
     }
@@ -504,12 +523,15 @@ impl Datapath {
                 (false, true) => interfaces,
                 (false, false) => cgroups,
             };
+            let host = self.host_cgroup.as_ref().and_then(|host| host.program(program.name()));
+            let (there, taken_away) = host.unwrap_or_default();
             ProgramUse {
                 name: program.name(),
                 on_interface,
-                attached: put - missing.get(program.name()).copied().unwrap_or(0),
-                wanted,
-                taken_away: self.endpoints.taken_away(program.name()),
+                attached: put - missing.get(program.name()).copied().unwrap_or(0)
+                    + u32::from(there),
+                wanted: wanted + u32::from(host.is_some()),
+                taken_away: self.endpoints.taken_away(program.name()) + taken_away,
             }
         });
         uses.collect()

@@ -362,7 +362,7 @@ impl Endpoints {
     }
 
     /// Removes interfaces and links that an earlier agent made for workloads that are no more.
-    pub async fn remove_strays(&mut self, programs: &Programs) -> Result<()> {
+    pub async fn remove_strays(&mut self, programs: &Programs, host_cgroup: bool) -> Result<()> {
         let former: Vec<ObjectName> =
             self.leases.keys().filter(|name| !self.endpoints.contains_key(name)).cloned().collect();
         for name in former {
@@ -380,7 +380,11 @@ impl Endpoints {
                 endpoint_link::remove(&self.node, &link.name).await?;
             }
         }
-        programs.detach_others(|key| keys.contains(key) || crate::devices::is_key(key))?;
+        programs.detach_others(|key| {
+            keys.contains(key)
+                || crate::devices::is_key(key)
+                || (host_cgroup && key == crate::host_cgroup::KEY)
+        })?;
         Ok(())
     }
 

@@ -21,6 +21,7 @@ mod devices;
 mod endpoint_rows;
 mod endpoints;
 mod error;
+mod host_cgroup;
 mod kernel_maps;
 mod place;
 mod pool;
@@ -33,7 +34,7 @@ pub use balancer::{
     Attachment, BackendCounters, Balancer, BalancerCounter, Choice, Interface, VipCounters,
 };
 pub use config::Config;
-pub use conntrack::{Collected, Connections};
+pub use conntrack::{Collected, Connections, ServiceUse};
 pub use counters::Counters;
 pub use datapath::{Datapath, Kept, MapFill, Prepared, Problem, ProgramUse};
 pub use endpoints::{Endpoint, Lease, State};

@@ -11,7 +11,7 @@ const FROM_ENDPOINT: &str = "from_endpoint";
 const TO_ENDPOINT: &str = "to_endpoint";
 
 /// Programs of object `sock`, each for the cgroup hook of its name.
-const SOCKET: [&str; 9] = [
+pub(crate) const SOCKET: [&str; 9] = [
     "sock_create",
     "connect4",
     "connect6",
@@ -45,21 +45,9 @@ impl Programs {
     /// are the same.
     pub fn load(config: &Config, hook: InterfaceHook) -> Result<Self> {
         let offsets = KernelOffsets::of_this_kernel()?;
-        let loader = |object| {
-            let loader = Loader::new(object)
-                .pin_maps(config.bpffs.join("maps"))
-                .replace_mismatched(config.replace_maps)
-                .max_entries(maps::CONNTRACK, config.conntrack_max)
-                .max_entries(maps::SERVICE_FLOWS, (config.conntrack_max / 2).max(1))
-                .max_entries(maps::PEERS, config.peers_max)
-                .max_entries(maps::PORTS, config.ports_max);
-            offsets
-                .constants()
-                .fold(loader, |loader, (name, offset)| loader.optional_global(name, &offset))
-        };
         let pins = config.bpffs.join("programs");
-        let mut endpoint = loader("endpoint").load(objects::ENDPOINT)?;
-        let mut sock = loader("sock").load(objects::SOCK)?;
+        let mut endpoint = loader("endpoint", config, &offsets).load(objects::ENDPOINT)?;
+        let mut sock = loader("sock", config, &offsets).load(objects::SOCK)?;
         let program = |object: &mut bpf_kernel::Object, name: &str| {
             let maps = object.maps().map(|map| Ok(map.info()?.id)).collect::<Result<Vec<u32>>>()?;
             keep_or_pin(object.take_program(name)?, &pins.join(name), &maps)
@@ -226,6 +214,18 @@ impl Programs {
     fn interface_pin(&self, key: &str, direction: Direction) -> PathBuf {
         self.links.join(format!("{key}-{direction}"))
     }
+}
+
+/// What an object of the node is loaded with.
+pub(crate) fn loader<'a>(object: &'a str, config: &Config, offsets: &KernelOffsets) -> Loader<'a> {
+    Loader::new(object)
+        .pin_maps(config.bpffs.join("maps"))
+        .replace_mismatched(config.replace_maps)
+        .max_entries(maps::CONNTRACK, config.conntrack_max)
+        .max_entries(maps::SERVICE_FLOWS, (config.conntrack_max / 2).max(1))
+        .max_entries(maps::PEERS, config.peers_max)
+        .max_entries(maps::PORTS, config.ports_max)
+        .kernel_offsets(offsets)
 }
 
 /// The pinned program if it has the same instructions and uses the very maps that are pinned, so

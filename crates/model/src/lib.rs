@@ -29,4 +29,4 @@ pub use service::{
     TargetPort, TrafficPolicy,
 };
 pub use snapshot::{Model, NAMESPACE_NAME_LABEL};
-pub use workload::{AddressRequest, ContainerRuntime, NamedPort, Place, Workload};
+pub use workload::{AddressRequest, ContainerRuntime, HostPort, NamedPort, Place, Workload};

@@ -29,8 +29,8 @@ pub struct Service {
     pub affinity: Option<u32>,
     /// Backends that aren't ready are backends too.
     pub publish_not_ready: bool,
-    /// Where the node would answer whether it has a backend of its own, with
-    /// [`TrafficPolicy::Local`] for external traffic. Nobody answers there yet.
+    /// Where the node answers whether it has backends of its own, with [`TrafficPolicy::Local`] for
+    /// external traffic.
     pub health_check_port: Option<u16>,
     pub origin: Origin,
 }

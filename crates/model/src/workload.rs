@@ -14,6 +14,7 @@ pub struct Workload {
     pub interface: String,
     pub addresses: AddressRequest,
     pub ports: Vec<NamedPort>,
+    pub host_ports: Vec<HostPort>,
     pub origin: Origin,
 }
 
@@ -51,6 +52,19 @@ pub enum AddressRequest {
     /// One IPv4 and one IPv6 address from the node's pools, as far as it has them.
     Auto,
     Fixed(Vec<IpAddr>),
+}
+
+/// A port of the node that leads to one of the workload: `ports[].hostPort`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// Empty if the port has no name.
+    pub name: String,
+    pub protocol: Protocol,
+    /// At which of the node's addresses; at all without one.
+    pub address: Option<IpAddr>,
+    pub host_port: u16,
+    /// The workload's own.
+    pub port: u16,
 }
 
 /// A port that policies and services can refer to by name.

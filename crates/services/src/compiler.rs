@@ -2,10 +2,13 @@
 
 mod extras;
 mod front_ends;
+mod health;
+mod host_ports;
 mod join;
 mod output;
 
 pub use front_ends::{FrontEndKind, NodeInput};
+pub use health::HealthCheck;
 
 use self::extras::Extras;
 use crate::backends::Backends;
@@ -13,7 +16,10 @@ use crate::ring::RingAllocator;
 use abi::service::{Backend, MemberKey, Present, RingBlock, ServiceKey, SourceRangeKey, scope};
 use abi::{Address, Port};
 use model::content_id::{ContentHash, ContentIds};
-use model::{EndpointSlice, Labels, NamedPort, ObjectName, Origin, Protocol, Service};
+use model::{
+    EndpointSlice, HostPort, Kind, Labels, NamedPort, ObjectName, ObjectRef, Origin, Protocol,
+    Service,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -26,6 +32,8 @@ pub struct WorkloadInput {
     pub labels: Labels,
     pub addresses: Vec<IpAddr>,
     pub ports: Vec<NamedPort>,
+    pub host_ports: Vec<HostPort>,
+    pub origin: Origin,
 }
 
 /// Entries that the maps can hold, or that they do; `ring` counts blocks.
@@ -110,8 +118,10 @@ impl fmt::Display for ServiceRef {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     #[error(
-        "{address}:{port}/{protocol} belongs to service {winner} ({winner_origin}); service {loser} \
-         ({loser_origin}) does not answer there: give it another address or port"
+        "{address}:{port}/{protocol} belongs to {} ({winner_origin}); {} ({loser_origin}) does not \
+         answer there: give it another address or port",
+        host_ports::title(winner),
+        host_ports::title(loser)
     )]
     Conflict {
         address: IpAddr,
@@ -123,8 +133,8 @@ pub enum Problem {
         loser_origin: Origin,
     },
     #[error(
-        "service {service} ({origin}) keeps its former backends: map `{table}` is full \
-         ({capacity} entries)"
+        "{} ({origin}) keeps its former backends: map `{table}` is full ({capacity} entries)",
+        host_ports::title(service)
     )]
     Full { service: ObjectName, origin: Origin, table: &'static str, capacity: usize },
 }
@@ -175,6 +185,17 @@ pub struct Compiler {
 impl Default for Compiler {
     fn default() -> Self {
         Compiler::new(Capacity::default())
+    }
+}
+
+impl Problem {
+    /// The object that doesn't work as written.
+    pub fn object(&self) -> ObjectRef {
+        let (Problem::Conflict { loser: name, .. } | Problem::Full { service: name, .. }) = self;
+        match host_ports::workload(name) {
+            Some(name) => ObjectRef { kind: Kind::Workload, name },
+            None => ObjectRef { kind: Kind::Service, name: name.clone() },
+        }
     }
 }
 
@@ -332,15 +353,21 @@ impl Compiler {
         if self.workloads.get(&workload.name) == Some(&workload) {
             return;
         }
-        self.remove_workload(&workload.name);
+        self.forget_workload(&workload.name);
         for label in labels_of(&workload) {
             self.workloads_with.entry(label).or_default().insert(workload.name.clone());
         }
         self.mark_selecting(&workload);
+        self.set_host_ports(&workload);
         self.workloads.insert(workload.name.clone(), workload);
     }
 
     pub fn remove_workload(&mut self, name: &ObjectName) {
+        self.forget_workload(name);
+        self.keep_host_ports(name, &BTreeSet::new());
+    }
+
+    fn forget_workload(&mut self, name: &ObjectName) {
         let Some(workload) = self.workloads.remove(name) else { return };
         for label in labels_of(&workload) {
             remove_from(&mut self.workloads_with, label, name);

@@ -22,7 +22,7 @@ mod ring;
 mod view;
 
 pub use compiler::{
-    Capacity, Changes, Compiler, FrontEndKind, NodeInput, Problem, ServiceRef, Tables,
+    Capacity, Changes, Compiler, FrontEndKind, HealthCheck, NodeInput, Problem, ServiceRef, Tables,
     WorkloadInput,
 };
 pub use view::{BackendView, FrontEndView, PortView, ServiceView};

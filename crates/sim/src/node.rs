@@ -335,6 +335,8 @@ fn compile(
             labels: workload.labels.clone(),
             addresses: endpoint.addresses.clone(),
             ports: workload.ports.clone(),
+            host_ports: workload.host_ports.clone(),
+            origin: workload.origin.clone(),
         });
         changes.push(Change::SetEndpoint(EndpointInput {
             name: workload.name.clone(),

@@ -8,7 +8,7 @@ mod load_balancer;
 
 use crate::manifest::{ALGORITHM_ANNOTATION, SERVICE_NAME_LABEL};
 use model::{
-    AddressRequest, Algorithm, ContainerRuntime, Distribution, EndpointSlice, Labels,
+    AddressRequest, Algorithm, ContainerRuntime, Distribution, EndpointSlice, HostPort, Labels,
     NetworkPolicy, Object, Operator, Place, PolicyPeer, PolicyPort, PolicyRule, PortMatch,
     Selector, Service, TargetPort, TrafficPolicy, Workload,
 };
@@ -126,16 +126,44 @@ fn workload_spec(workload: &Workload) -> Value {
         "interface": workload.interface,
         "addresses": addresses,
     });
-    if !workload.ports.is_empty() {
-        spec["ports"] = workload
-            .ports
-            .iter()
-            .map(|port| {
-                json!({"name": port.name, "port": port.port, "protocol": port.protocol.name()})
-            })
-            .collect();
+    if !workload.ports.is_empty() || !workload.host_ports.is_empty() {
+        spec["ports"] = workload_ports(workload);
     }
     spec
+}
+
+fn workload_ports(workload: &Workload) -> Value {
+    let named = |port: &HostPort| {
+        workload
+            .ports
+            .iter()
+            .any(|it| (&it.name, it.protocol, it.port) == (&port.name, port.protocol, port.port))
+    };
+    let ports = workload.ports.iter().map(|port| {
+        let host_port = workload
+            .host_ports
+            .iter()
+            .find(|it| (&it.name, it.protocol, it.port) == (&port.name, port.protocol, port.port));
+        let mut written =
+            json!({"name": port.name, "port": port.port, "protocol": port.protocol.name()});
+        if let Some(host_port) = host_port {
+            write_host_port(&mut written, host_port);
+        }
+        written
+    });
+    let unnamed = workload.host_ports.iter().filter(|port| !named(port)).map(|port| {
+        let mut written = json!({"port": port.port, "protocol": port.protocol.name()});
+        write_host_port(&mut written, port);
+        written
+    });
+    ports.chain(unnamed).collect()
+}
+
+fn write_host_port(written: &mut Value, port: &HostPort) {
+    written["hostPort"] = port.host_port.into();
+    if let Some(address) = port.address {
+        written["hostIP"] = address.to_string().into();
+    }
 }
 
 fn service_spec(service: &Service) -> Value {

@@ -73,6 +73,11 @@ impl Node {
         Ok(node)
     }
 
+    /// More arguments for the agent, from its next start on.
+    pub fn add_arguments(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    }
+
     fn prepare_named(name: &str, binaries: &Binaries) -> Result<Self> {
         if let Some(reason) = gate::missing_privilege() {
             anyhow::bail!("a node can't be made: {reason}");

@@ -18,10 +18,11 @@ mod arrivals;
 mod ask;
 mod change;
 mod fetch;
+mod hold;
 mod steady;
 
 pub use protocol::{
-    Arrival, Fetched, Outcome, Request, Response, SteadyReport, Target, Transport, Verdict,
+    Arrival, Fetched, Held, Outcome, Request, Response, SteadyReport, Target, Transport, Verdict,
 };
 
 /// A running `skep-probe`. It ends when this is dropped.
@@ -107,6 +108,24 @@ impl Probe {
     pub fn steady(&mut self) -> Result<SteadyReport> {
         match self.ask(&Request::Steady)? {
             Response::Steady(report) => Ok(report),
+            other => self.unexpected(&other),
+        }
+    }
+
+    /// Opens a connection to each target and keeps them, with an exchange every `interval`. Comes
+    /// back once all are open.
+    pub fn begin_hold(&mut self, targets: &[Target], interval: Duration) -> Result<Vec<Held>> {
+        let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        match self.ask(&Request::BeginHold { targets: targets.to_vec(), interval_ms })? {
+            Response::Held(held) => Ok(held),
+            other => self.unexpected(&other),
+        }
+    }
+
+    /// How they have fared so far, in their order.
+    pub fn held(&mut self) -> Result<Vec<Held>> {
+        match self.ask(&Request::Held)? {
+            Response::Held(held) => Ok(held),
             other => self.unexpected(&other),
         }
     }

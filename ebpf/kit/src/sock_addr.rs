@@ -1,6 +1,6 @@
 //! A socket call with an address, as the socket of decisions.
 
-use crate::maps;
+use crate::{Kernel, maps};
 use abi::process::SocketOwner;
 use abi::service::{SocketTranslation, SocketTranslationKey};
 use abi::{Address, Port};
@@ -8,6 +8,7 @@ use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock_addr};
 use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_storage_get};
 use core::marker::PhantomData;
 use core::ptr;
+use dataplane::env::Env;
 use dataplane::socket::{Asked, Peer, Socket};
 
 /// Which fields of the context hold the address.
@@ -73,6 +74,16 @@ impl<F: Family> Call<F> {
     #[inline(always)]
     pub unsafe fn new(context: *mut bpf_sock_addr) -> Self {
         Call { context, family: PhantomData }
+    }
+
+    /// Whether another program has translated this connect(2) already: the peer is the backend
+    /// that the socket remembers.
+    #[inline(always)]
+    pub fn is_translated(&self) -> bool {
+        let Some(asked) = self.asked() else { return false };
+        let Some(backend) = Kernel.backend(asked.backend) else { return false };
+        let peer = self.peer();
+        backend.address == peer.address && backend.port == peer.port
     }
 
     /// What the socket remembers, made if `initial` says with what.

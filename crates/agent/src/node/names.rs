@@ -23,8 +23,11 @@ impl Node {
                 self.name_rules(&mut names, policy);
             }
         }
+        let of_workloads: Vec<ObjectName> = of_kind(Kind::Workload)
+            .flat_map(|object| self.datapath.services().services_of_workload(&object.name))
+            .collect();
         let services: BTreeSet<&ObjectName> =
-            of_kind(Kind::Service).map(|object| &object.name).collect();
+            of_kind(Kind::Service).map(|object| &object.name).chain(&of_workloads).collect();
         self.name_services(&mut names, &services);
     }
 

@@ -85,7 +85,11 @@ impl Node {
             diagnostics.extend(refused);
             return Ok(Applied { diagnostics, ..Applied::default() });
         }
-        diagnostics.extend(prepared.problems.iter().map(super::diagnostic));
+        for (object, _) in &objects {
+            let found = self.diagnostics_of(&object.reference());
+            let new = found.into_iter().filter(|it| !diagnostics.contains(it));
+            diagnostics.extend(new.collect::<Vec<_>>());
+        }
         let effective_after = started.elapsed();
         if let Err(error) = self.desired.keep(&files, parsed) {
             self.restore(before).await?;

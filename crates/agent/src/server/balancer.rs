@@ -3,7 +3,7 @@
 mod metrics;
 mod which;
 
-pub use metrics::metrics;
+pub use metrics::{metrics, write};
 pub use which::which;
 
 use crate::balancer::Balancing;

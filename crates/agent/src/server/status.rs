@@ -2,10 +2,11 @@
 
 use super::convert;
 use crate::flows::history::History;
+use crate::metrics::ServiceTotals;
 use crate::node::Node;
 use api::v1;
 use datapath::State;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// What status tells that is not the node's: counted by other tasks.
@@ -22,13 +23,14 @@ pub struct Facts {
 #[derive(Debug, Default)]
 pub struct Connections(Mutex<Walks>);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Walks {
     alive: u64,
     expired: u64,
     /// Connections that are neither counted nor there: those of before the first walk.
     before: Option<u64>,
     evicted: u64,
+    by_service: ServiceTotals,
 }
 
 impl Connections {
@@ -41,10 +43,11 @@ impl Connections {
         let missing = collected.made.saturating_sub(walks.alive + walks.expired);
         let before = *walks.before.get_or_insert(missing);
         walks.evicted = walks.evicted.max(missing.saturating_sub(before));
+        walks.by_service.note(&collected.alive_by_service, &collected.ended_by_service);
     }
 
-    fn walks(&self) -> Walks {
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn walks(&self) -> MutexGuard<'_, Walks> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn alive(&self) -> u64 {
@@ -57,6 +60,13 @@ impl Connections {
 
     fn evicted(&self) -> u64 {
         self.walks().evicted
+    }
+
+    /// What services' flows have had; of those that `known` knows.
+    pub fn by_service(&self, known: impl Fn(u32) -> bool) -> ServiceTotals {
+        let mut walks = self.walks();
+        walks.by_service.retain(known);
+        walks.by_service.clone()
     }
 }
 

@@ -105,6 +105,7 @@ fn front_ends(service: &ServiceView) -> Vec<v1::Service> {
                 Some(FrontEndKind::ExternalIp) => "ExternalIP",
                 Some(FrontEndKind::LoadBalancer) => "LoadBalancer",
                 Some(FrontEndKind::NodePort) => "NodePort",
+                Some(FrontEndKind::HostPort) => "HostPort",
                 None => "",
             }
             .to_owned(),

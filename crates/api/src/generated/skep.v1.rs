@@ -1608,7 +1608,7 @@ pub struct Service {
     pub algorithm: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "8")]
     pub backends: ::prost::alloc::vec::Vec<Backend>,
-    /// What makes it answer here: "ClusterIP", "ExternalIP", "LoadBalancer", "NodePort"; empty for a
+    /// What makes it answer here: "ClusterIP", "ExternalIP", "LoadBalancer", "NodePort", "HostPort"; empty for a
     /// headless service.
     #[prost(string, tag = "9")]
     pub kind: ::prost::alloc::string::String,

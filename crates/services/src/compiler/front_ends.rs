@@ -4,13 +4,14 @@
 //! |---|---|---|
 //! | cluster IP | as `internalTrafficPolicy` says | none |
 //! | external IP, load balancer's IP, node port | all backends | as `externalTrafficPolicy` says |
+//! | host port | its workload | its workload |
 //!
 //! Among the backends that this allows, those are taken that are ready; if there are none, those
 //! that end but still serve (Kubernetes 1.28, "ProxyTerminatingEndpoints"). Of these, the ones of
 //! this node or zone are preferred if the service asks for it or the EndpointSlices give hints.
 
-use super::front_end_key;
 use super::join::{Candidate, Joined};
+use super::{front_end_key, host_ports};
 use crate::backends::BackendKey;
 use abi::service::{ServiceKey, scope, service_flags};
 use model::{Distribution, Service, ServicePort, TrafficPolicy};
@@ -32,6 +33,7 @@ pub enum FrontEndKind {
     ExternalIp,
     LoadBalancer,
     NodePort,
+    HostPort,
 }
 
 /// A front-end that a service asks for.
@@ -74,10 +76,14 @@ pub(crate) fn wanted<'a>(
     let everywhere = move |addresses: &'a [IpAddr], kind| {
         addresses.iter().flat_map(move |address| both(address, port.port, kind))
     };
-    let external = everywhere(&service.external_ips, FrontEndKind::ExternalIp);
+    let (external, on_node) = match host_ports::workload(&service.name) {
+        Some(_) => (FrontEndKind::HostPort, FrontEndKind::HostPort),
+        None => (FrontEndKind::ExternalIp, FrontEndKind::NodePort),
+    };
+    let external = everywhere(&service.external_ips, external);
     let balanced = everywhere(&service.load_balancer_ips, FrontEndKind::LoadBalancer);
     let on_node = port.node_port.into_iter().flat_map(move |number| {
-        node.addresses.iter().flat_map(move |address| both(address, number, FrontEndKind::NodePort))
+        node.addresses.iter().flat_map(move |address| both(address, number, on_node))
     });
     cluster.chain(external).chain(balanced).chain(on_node)
 }

@@ -106,6 +106,8 @@ fn workload(name: &str, app: &str, addresses: &[&str], http: u16) -> WorkloadInp
         labels: Labels::from_iter([("app", app)]),
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
         ports: vec![NamedPort { name: "http".into(), protocol: Protocol::Tcp, port: http }],
+        host_ports: Vec::new(),
+        origin: Origin::new(format!("{name}.yaml"), 1, 1),
     }
 }
 
@@ -562,4 +564,102 @@ proptest! {
         prop_assert!(kernel.0 == Tables::default());
         prop_assert_eq!(emptied.used(), NOTHING);
     }
+}
+
+#[test]
+fn host_ports_are_at_the_nodes_addresses_or_at_one() {
+    let mut compiler = Compiler::default();
+    let mut kernel = Kernel::default();
+    compiler.set_node(NodeInput {
+        name: "here".into(),
+        zone: None,
+        addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+    });
+    let host_port = |host_port: u16, address: Option<&str>| HostPort {
+        name: String::new(),
+        protocol: Protocol::Tcp,
+        address: address.map(|text| text.parse().unwrap()),
+        host_port,
+        port: 8080,
+    };
+    let mut web = workload("web", "web", &["10.0.0.1", "fd00::1"], 8080);
+    web.host_ports = vec![host_port(80, None), host_port(81, Some("198.51.100.1"))];
+    compiler.set_workload(web.clone());
+    kernel.apply(&compiler.take_changes());
+    check(&kernel, "192.0.2.1:80", &["10.0.0.1:8080"]);
+    check(&kernel, "[2001:db8::1]:80", &["fd00::1:8080"]);
+    check(&kernel, "198.51.100.1:81", &["10.0.0.1:8080"]);
+    assert_eq!(kernel.backends("192.0.2.1:81"), None);
+    assert!(compiler.serves_outside());
+    let kinds: BTreeSet<_> = compiler
+        .list()
+        .flat_map(|service| service.ports)
+        .flat_map(|port| port.front_ends)
+        .map(|front_end| front_end.kind == FrontEndKind::HostPort)
+        .collect();
+    assert_eq!(kinds, BTreeSet::from([true]));
+
+    // Another workload wants the same; the one that has it keeps it.
+    let mut other = workload("api", "api", &["10.0.0.2"], 8080);
+    other.host_ports = vec![host_port(80, None)];
+    compiler.set_workload(other);
+    kernel.apply(&compiler.take_changes());
+    check(&kernel, "192.0.2.1:80", &["10.0.0.1:8080"]);
+    let problems = compiler.problems();
+    let told = problems[0].to_string();
+    assert!(told.contains("belongs to host port of workload shop/web (web.yaml:1"), "{told}");
+    assert!(told.contains("host port of workload shop/api (api.yaml:1"), "{told}");
+    let name = ObjectName::new("shop", "api");
+    assert_eq!(problems[0].object(), ObjectRef { kind: Kind::Workload, name });
+
+    // Its address changes, then it has none, then it goes.
+    web.addresses = vec!["10.0.0.9".parse().unwrap()];
+    compiler.set_workload(web.clone());
+    kernel.apply(&compiler.take_changes());
+    check(&kernel, "192.0.2.1:80", &["10.0.0.9:8080"]);
+    check(&kernel, "[2001:db8::1]:80", &[]);
+    compiler.remove_workload(&web.name);
+    kernel.apply(&compiler.take_changes());
+    check(&kernel, "192.0.2.1:80", &["10.0.0.2:8080"]);
+    assert_eq!(kernel.backends("198.51.100.1:81"), None);
+    compiler.remove_workload(&ObjectName::new("shop", "api"));
+    kernel.apply(&compiler.take_changes());
+    assert_eq!(kernel.0, Tables::default());
+}
+
+#[test]
+fn a_slice_may_say_that_a_workload_is_not_ready() {
+    let mut compiler = Compiler::default();
+    let mut kernel = Kernel::default();
+    compiler.set_service(&service("web", &["10.96.0.1"], named()));
+    compiler.set_workload(workload("web-1", "web", &["10.0.0.1"], 8080));
+    compiler.set_workload(workload("web-2", "web", &["10.0.0.2"], 8080));
+    let slice = |ready, serving, terminating| EndpointSlice {
+        name: ObjectName::new("shop", "web-1"),
+        service: Some("web".into()),
+        endpoints: vec![SliceEndpoint {
+            ready,
+            serving,
+            terminating,
+            ..SliceEndpoint::ready("10.0.0.1".parse().unwrap())
+        }],
+        ports: vec![SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }],
+        origin: Origin::new("slice.yaml", 1, 1),
+    };
+    for (conditions, expected) in [
+        (slice(true, true, false), &["10.0.0.1:8080", "10.0.0.2:8080"][..]),
+        (slice(false, false, false), &["10.0.0.2:8080"]),
+        (slice(false, true, true), &["10.0.0.2:8080"]),
+        (slice(false, false, true), &["10.0.0.2:8080"]),
+    ] {
+        compiler.set_endpoint_slice(&conditions);
+        kernel.apply(&compiler.take_changes());
+        check(&kernel, "10.96.0.1:80", expected);
+    }
+    compiler.remove_workload(&ObjectName::new("shop", "web-2"));
+    kernel.apply(&compiler.take_changes());
+    check(&kernel, "10.96.0.1:80", &[]);
+    compiler.set_endpoint_slice(&slice(false, true, true));
+    kernel.apply(&compiler.take_changes());
+    check(&kernel, "10.96.0.1:80", &["10.0.0.1:8080"]);
 }

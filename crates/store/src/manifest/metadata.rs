@@ -3,6 +3,7 @@
 use super::node::{Node, Place};
 use super::reader::{Fields, Reader};
 use super::selector::shorten;
+use super::suggest::nearest;
 use super::syntax;
 use model::{Kind, Labels, ObjectName, Origin};
 
@@ -51,6 +52,7 @@ pub fn read<'n>(
     if let Some(node) = annotations {
         for entry in reader.mapping(node, "annotations").unwrap_or_default() {
             reader.text(&entry.value, &shorten(&entry.key));
+            check_annotation(reader, kind, &entry.key, entry.key_place);
         }
     }
     fields.ignore(&CARRIED);
@@ -62,6 +64,30 @@ pub fn read<'n>(
         annotations,
         origin: reader.origin(place),
     })
+}
+
+/// Annotations of Skep's own, by the kind that they mean something to.
+const ANNOTATIONS: [(Kind, &str); 2] = [
+    (Kind::Service, super::service::annotations::ALGORITHM),
+    (Kind::Service, super::service::annotations::ANSWERS),
+];
+const OWN: &str = "skep.dev/";
+
+/// Others' annotations are theirs; one of ours that isn't known is a mistake.
+fn check_annotation(reader: &mut Reader, kind: Kind, key: &str, place: Place) {
+    let known: Vec<&str> =
+        ANNOTATIONS.iter().filter(|(of, _)| *of == kind).map(|(_, name)| *name).collect();
+    if !key.starts_with(OWN) || known.contains(&key) {
+        return;
+    }
+    let draft = reader.warn(place, format_args!("a {kind} has no annotation `{}`", shorten(key)));
+    let draft = match nearest(key, &known) {
+        Some(near) => draft.label(format_args!("did you mean `{near}`?")),
+        None => draft,
+    };
+    if !known.is_empty() {
+        draft.help(format_args!("it has {}", known.join(", ")));
+    }
 }
 
 fn read_name<'n>(reader: &mut Reader, node: &'n Node, kind: Kind) -> Option<&'n str> {

@@ -1,5 +1,6 @@
 //! Service, `v1`.
 
+pub mod annotations;
 mod traffic;
 
 use super::metadata::{Metadata, labels, well_formed};
@@ -8,16 +9,16 @@ use super::reader::{Fields, Reader};
 use super::selector::{address, one_of, port_name, protocol};
 use super::syntax;
 use crate::diagnostic::Severity;
-use model::{Algorithm, Service, ServicePort, TargetPort};
+use model::{Service, ServicePort, TargetPort};
 use std::net::IpAddr;
 
 /// Right in any manifest, and without a meaning for one node.
 const WITHOUT_EFFECT: [&str; 4] =
     ["allocateLoadBalancerNodePorts", "ipFamilies", "ipFamilyPolicy", "loadBalancerClass"];
 
-/// Annotations that choose the algorithm; Cilium's is read too.
-pub const ALGORITHM: &str = "skep.dev/lb-algorithm";
-const ALGORITHMS: [&str; 2] = [ALGORITHM, "service.cilium.io/lb-algorithm"];
+/// Labels by which Kubernetes gives a service to somebody else than the node's proxy.
+const OTHERS: [&str; 2] =
+    ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
 
 /// `None` after an error, and for a service that Skep leaves alone.
 pub fn read(
@@ -65,7 +66,18 @@ pub fn read(
     fields.ignore(&["externalName"]);
     fields.finish(reader);
     let metadata = metadata?;
-    let algorithm = algorithm(reader, &metadata);
+    if let Some(label) = OTHERS.iter().find(|label| metadata.labels.value(label).is_some()) {
+        reader
+            .report(
+                Severity::Note,
+                metadata.name_place,
+                format_args!("Service {} is left alone", metadata.name),
+            )
+            .label(format_args!("its label `{label}` says that another proxy serves it"));
+        return None;
+    }
+    let algorithm = annotations::algorithm(reader, &metadata);
+    let answers = annotations::answers(reader, &metadata);
     let cluster_ips = match addresses? {
         Addresses::Headless => Vec::new(),
         Addresses::Fixed(addresses) => addresses,
@@ -77,12 +89,27 @@ pub fn read(
             Vec::new()
         }
     };
-    let traffic = traffic?;
+    let mut traffic = traffic?;
+    let (mut cluster_ips, mut ports) = (cluster_ips, ports?);
+    if let Some(answers) = answers? {
+        if !answers.contains(&"ClusterIP") {
+            cluster_ips.clear();
+        }
+        if !answers.contains(&"NodePort") {
+            ports.iter_mut().for_each(|port| port.node_port = None);
+        }
+        if !answers.contains(&"LoadBalancer") {
+            traffic.load_balancer_ips.clear();
+        }
+        if !answers.contains(&"ExternalIPs") {
+            traffic.external_ips.clear();
+        }
+    }
     Some(Service {
         name: metadata.name,
         cluster_ips,
         selector: selector?,
-        ports: ports?,
+        ports,
         algorithm: algorithm?,
         external_ips: traffic.external_ips,
         load_balancer_ips: traffic.load_balancer_ips,
@@ -218,18 +245,5 @@ fn port(reader: &mut Reader, node: &Node, several: bool) -> Option<ServicePort> 
         port: port?,
         target: target?,
         node_port: node_port?,
-    })
-}
-
-fn algorithm(reader: &mut Reader, metadata: &Metadata) -> Option<Algorithm> {
-    let Some(annotations) = metadata.annotations else { return Some(Algorithm::default()) };
-    let Some((name, node)) =
-        ALGORITHMS.iter().find_map(|name| Some((*name, annotations.field(name)?)))
-    else {
-        return Some(Algorithm::default());
-    };
-    Some(match one_of(reader, node, name, &["random", "maglev"])? {
-        "maglev" => Algorithm::Maglev,
-        _ => Algorithm::Random,
     })
 }

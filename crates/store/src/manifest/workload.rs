@@ -3,9 +3,10 @@
 use super::metadata::{Metadata, well_formed};
 use super::node::{Node, Scalar, Value};
 use super::reader::{Fields, Reader};
-use super::selector::{one_of, port_name, protocol, shorten, unicast};
+use super::selector::{address, one_of, port_name, protocol, shorten, unicast};
 use super::syntax;
-use model::{AddressRequest, ContainerRuntime, Labels, NamedPort, Place, Workload};
+use model::{AddressRequest, ContainerRuntime, HostPort, Labels, NamedPort, Place, Workload};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Where `ip netns` keeps network namespaces.
@@ -31,13 +32,15 @@ pub fn read(
     let ports = ports(reader, fields.optional("ports"));
     fields.finish(reader);
     let metadata = metadata?;
+    let (ports, host_ports) = ports?;
     Some(Workload {
         name: metadata.name,
         labels: metadata.labels,
         place: place?,
         interface: interface?.to_owned(),
         addresses: addresses?,
-        ports: ports?,
+        ports,
+        host_ports,
         origin: metadata.origin,
     })
 }
@@ -180,21 +183,71 @@ fn addresses(reader: &mut Reader, node: Option<&Node>) -> Option<AddressRequest>
     Some(AddressRequest::Fixed(fixed))
 }
 
-fn ports(reader: &mut Reader, node: Option<&Node>) -> Option<Vec<NamedPort>> {
-    let Some(node) = node else { return Some(Vec::new()) };
+fn ports(reader: &mut Reader, node: Option<&Node>) -> Option<(Vec<NamedPort>, Vec<HostPort>)> {
     let mut ports: Vec<NamedPort> = Vec::new();
+    let mut host_ports: Vec<HostPort> = Vec::new();
+    let Some(node) = node else { return Some((ports, host_ports)) };
     for item in reader.items(node, "ports")? {
         let Some(mut fields) = reader.fields(item, "ports[]") else { continue };
-        let name = fields.required(reader, "name").and_then(|node| port_name(reader, node, "name"));
+        let host_port = host_port(reader, &mut fields);
+        // A port that nothing refers to by name may go without one.
+        let name = match host_port {
+            Some(None) => fields.required(reader, "name"),
+            _ => fields.optional("name"),
+        };
+        let name = name.map(|node| port_name(reader, node, "name"));
         let port = fields.required(reader, "port").and_then(|node| reader.port(node, "port"));
         let protocol = protocol(reader, &mut fields);
         fields.finish(reader);
-        let (Some(name), Some(port), Some(protocol)) = (name, port, protocol) else { continue };
+        let (Some(host_port), Some(port), Some(protocol)) = (host_port, port, protocol) else {
+            continue;
+        };
+        let name = match name {
+            Some(Some(name)) => Some(name),
+            Some(None) => continue,
+            None => None,
+        };
+        if let Some((host_port, address)) = host_port {
+            let name = name.clone().unwrap_or_default();
+            if host_ports.iter().any(|other| {
+                (other.protocol, other.host_port) == (protocol, host_port)
+                    && (other.address.is_none() || address.is_none() || other.address == address)
+            }) {
+                reader.error(
+                    item.place,
+                    format_args!("`hostPort` {host_port}/{protocol} is given twice"),
+                );
+            }
+            host_ports.push(HostPort { name, protocol, address, host_port, port });
+        }
+        let Some(name) = name else { continue };
         // Several protocols may share a name, as DNS does with TCP and UDP.
         if ports.iter().any(|other| other.name == name && other.protocol == protocol) {
             reader.error(item.place, format_args!("port name `{name}` is given twice"));
         }
         ports.push(NamedPort { name, protocol, port });
     }
-    Some(ports)
+    Some((ports, host_ports))
+}
+
+/// `hostPort` and `hostIP`; `Some(None)` without them.
+fn host_port(reader: &mut Reader, fields: &mut Fields) -> Option<Option<(u16, Option<IpAddr>)>> {
+    let address_node = fields.optional("hostIP");
+    let Some(node) = fields.optional("hostPort") else {
+        if let Some(node) = address_node {
+            reader.error(node.place, "`hostIP` without `hostPort`").help("add one, or remove it");
+            return None;
+        }
+        return Some(None);
+    };
+    let port = reader.port(node, "hostPort");
+    let address = match address_node {
+        Some(node) if node.scalar() == Some(Scalar::Text("")) => None,
+        Some(node) => match address(reader, node, "hostIP")? {
+            any if any.is_unspecified() => None,
+            _ => Some(unicast(reader, node, "hostIP")?),
+        },
+        None => None,
+    };
+    Some(Some((port?, address)))
 }

@@ -43,6 +43,12 @@ pub enum Request {
         interval_ms: u64,
     },
     Steady,
+    /// Open a connection to each target, and exchange something on each now and then.
+    BeginHold {
+        targets: Vec<Target>,
+        interval_ms: u64,
+    },
+    Held,
     /// Fetch `/` over HTTP so many times, each over a connection of its own.
     Fetch {
         target: Target,
@@ -146,6 +152,14 @@ pub struct SteadyReport {
     pub failures: Vec<String>,
 }
 
+/// A connection that is held open: with whom, how often something was exchanged, how it broke.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub backend: String,
+    pub exchanges: u64,
+    pub broken: Option<String>,
+}
+
 /// Answers over HTTP.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
@@ -163,6 +177,7 @@ pub enum Response {
     Arrivals(Vec<Arrival>),
     Steady(SteadyReport),
     Fetched(Fetched),
+    Held(Vec<Held>),
     /// When it was so, in nanoseconds since boot.
     Since(u64),
     Failed(String),

@@ -8,6 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 use super::arrivals::Arrivals;
+use super::hold::Hold;
 use super::protocol::{Request, Response, Transport};
 use super::steady::Steady;
 use super::{ask, change, fetch};
@@ -21,6 +22,7 @@ const LARGEST_DATAGRAM: usize = 65_536;
 pub async fn run(name: String) -> io::Result<()> {
     let arrivals = Arrivals::start();
     let mut steady: Option<Steady> = None;
+    let mut hold = Hold::default();
     let mut requests = BufReader::new(tokio::io::stdin()).lines();
     let mut responses = tokio::io::stdout();
     while let Some(line) = requests.next_line().await? {
@@ -41,6 +43,11 @@ pub async fn run(name: String) -> io::Result<()> {
                 Some(steady) => Response::Steady(steady.report()),
                 None => Response::Failed("no steady traffic was begun".into()),
             },
+            Request::BeginHold { targets, interval_ms } => {
+                hold = Hold::open(targets, interval_ms).await;
+                Response::Held(hold.report())
+            }
+            Request::Held => Response::Held(hold.report()),
             Request::Fetch { target, times } => {
                 Response::Fetched(fetch::times(&target, times).await)
             }

@@ -82,29 +82,37 @@ impl Steady {
     }
 }
 
-async fn within<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+pub(super) async fn within<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("nothing in {PATIENCE:?}"));
     timeout(PATIENCE, work).await.map_err(late)?
 }
 
-struct Connection(BufReader<TcpStream>);
+/// One to a probe's port, whose name it has read.
+pub(super) struct Connection {
+    stream: BufReader<TcpStream>,
+    name: String,
+}
 
 impl Connection {
-    async fn open(target: &Target) -> io::Result<Self> {
+    pub async fn open(target: &Target) -> io::Result<Self> {
         let stream = TcpStream::connect(target.socket_address()).await?;
         stream.set_nodelay(true)?;
         let mut reader = BufReader::new(stream);
         let mut name = String::new();
         reader.read_line(&mut name).await?;
-        Ok(Self(reader))
+        Ok(Self { stream: reader, name: name.trim_end().to_owned() })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Sends a number and expects it back.
-    async fn exchange(&mut self, number: u64) -> io::Result<()> {
+    pub async fn exchange(&mut self, number: u64) -> io::Result<()> {
         let question = number.to_be_bytes();
-        self.0.get_mut().write_all(&question).await?;
+        self.stream.get_mut().write_all(&question).await?;
         let mut answer = [0; 8];
-        self.0.read_exact(&mut answer).await?;
+        self.stream.read_exact(&mut answer).await?;
         if answer != question {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "another answer than sent"));
         }

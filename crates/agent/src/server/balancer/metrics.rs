@@ -1,19 +1,21 @@
 //! The balancer's counters in the text format of Prometheus.
 
 use crate::balancer::Balancing;
+use crate::metrics::text::{Kind, Text};
 use crate::node::Node;
 use api::v1;
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 pub fn metrics(node: &Node, balancing: &Balancing) -> anyhow::Result<String> {
-    Ok(text(&super::status(node, balancing, "")?))
+    let mut text = Text::default();
+    write(&mut text, &super::status(node, balancing, "")?);
+    Ok(text.into_string())
 }
 
 type VipCounter = fn(&v1::VipCounters) -> u64;
 
-fn text(status: &v1::BalancerStatusResponse) -> String {
-    let mut text = String::new();
+/// Every metric of the edge balancer.
+pub fn write(text: &mut Text, status: &v1::BalancerStatusResponse) {
     const OF_VIPS: [(&str, &str, VipCounter); 8] = [
         ("packets", "Packets for the VIP.", |it| it.packets),
         ("bytes", "Bytes of these packets, before encapsulation.", |it| it.bytes),
@@ -26,25 +28,25 @@ fn text(status: &v1::BalancerStatusResponse) -> String {
     ];
     for (name, help, value) in OF_VIPS {
         let metric = format!("skep_lb_vip_{name}_total");
-        head(&mut text, &metric, "counter", help);
+        text.head(&metric, Kind::Counter, help);
         for vip in &status.vips {
             let counters = vip.counters.unwrap_or_default();
-            line(&mut text, &metric, &[("vip", &vip.name)], value(&counters));
+            text.line(&metric, &[("vip", &vip.name)], value(&counters));
         }
     }
-    head(&mut text, "skep_lb_backend_share", "gauge", "Share of a VIP's new flows, 0 to 1.");
+    text.head("skep_lb_backend_share", Kind::Gauge, "Share of a VIP's new flows, 0 to 1.");
     for vip in &status.vips {
         for backend in &vip.backends {
             let labels = [("vip", vip.name.as_str()), ("backend", &backend.address)];
-            line(&mut text, "skep_lb_backend_share", &labels, backend.share / 100.0);
+            text.line("skep_lb_backend_share", &labels, backend.share / 100.0);
         }
     }
-    head(&mut text, "skep_lb_backend_healthy", "gauge", "1 if the backend's health check is good.");
+    text.head("skep_lb_backend_healthy", Kind::Gauge, "1 if the backend's health check is good.");
     for vip in &status.vips {
         for backend in &vip.backends {
             if let Some(health) = &backend.health {
                 let labels = [("vip", vip.name.as_str()), ("backend", &backend.address)];
-                line(&mut text, "skep_lb_backend_healthy", &labels, u8::from(health.healthy));
+                text.line("skep_lb_backend_healthy", &labels, u8::from(health.healthy));
             }
         }
     }
@@ -57,7 +59,7 @@ fn text(status: &v1::BalancerStatusResponse) -> String {
         ("bytes", "Bytes of these packets, before encapsulation.", |it| it.bytes),
     ] {
         let metric = format!("skep_lb_backend_{name}_total");
-        head(&mut text, &metric, "counter", help);
+        text.head(&metric, Kind::Counter, help);
         // A backend has one counter, however many VIPs have it.
         let mut seen = BTreeSet::new();
         for (vip, backend) in
@@ -70,7 +72,7 @@ fn text(status: &v1::BalancerStatusResponse) -> String {
                     ("port", &port),
                     ("delivery", &vip.delivery),
                 ];
-                line(&mut text, &metric, &labels, value(backend));
+                text.line(&metric, &labels, value(backend));
             }
         }
     }
@@ -78,10 +80,10 @@ fn text(status: &v1::BalancerStatusResponse) -> String {
         ("skep_lb_dropped_total", "Packets dropped, by reason.", true),
         ("skep_lb_events_total", "What else the balancer did with packets.", false),
     ] {
-        head(&mut text, metric, "counter", help);
+        text.head(metric, Kind::Counter, help);
         let label = if drops { "reason" } else { "event" };
         for counter in status.counters.iter().filter(|counter| counter.drop == drops) {
-            line(&mut text, metric, &[(label, &counter.name)], counter.count);
+            text.line(metric, &[(label, &counter.name)], counter.count);
         }
     }
     for (metric, help, value) in [
@@ -92,28 +94,11 @@ fn text(status: &v1::BalancerStatusResponse) -> String {
         ),
         ("skep_lb_table_capacity", "Entries that a table takes.", |it| it.capacity),
     ] {
-        head(&mut text, metric, "gauge", help);
+        text.head(metric, Kind::Gauge, help);
         for table in &status.tables {
-            line(&mut text, metric, &[("table", &table.name)], value(table));
+            text.line(metric, &[("table", &table.name)], value(table));
         }
     }
-    text
-}
-
-fn head(text: &mut String, metric: &str, kind: &str, help: &str) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "# HELP {metric} {help}\n# TYPE {metric} {kind}");
-}
-
-fn line(text: &mut String, metric: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-    let labels: Vec<String> = labels
-        .iter()
-        .map(|(name, value)| {
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            format!("{name}=\"{value}\"")
-        })
-        .collect();
-    let _ = writeln!(text, "{metric}{{{}}} {value}", labels.join(","));
 }
 
 #[cfg(test)]
@@ -139,7 +124,9 @@ mod tests {
             counters: vec![v1::BalancerCounter { name: "no-backend".into(), count: 3, drop: true }],
             ..Default::default()
         };
-        let text = text(&status);
+        let mut text = Text::default();
+        write(&mut text, &status);
+        let text = text.into_string();
         let count = |wanted: &str| text.lines().filter(|line| *line == wanted).count();
         let packets = "skep_lb_backend_packets_total{backend=\"10.0.0.1\",port=\"0\",\
                        delivery=\"ipip\"} 7";

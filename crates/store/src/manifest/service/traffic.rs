@@ -59,12 +59,7 @@ pub fn read(
     };
     let health_check_port = match fields.optional("healthCheckNodePort") {
         Some(node) if node.scalar() == Some(Scalar::Integer(Some(0))) => Some(None),
-        Some(node) => reader.port(node, "healthCheckNodePort").map(|port| {
-            reader
-                .warn(node.place, "`healthCheckNodePort` is not supported yet")
-                .label("nobody answers there");
-            Some(port)
-        }),
+        Some(node) => reader.port(node, "healthCheckNodePort").map(Some),
         None => Some(None),
     };
     let balanced = kind == "LoadBalancer";

@@ -170,12 +170,72 @@ status: {loadBalancer: {ingress: [{ip: 192.0.2.2}, {ip: 192.0.2.3}, {ip: 192.0.2
 }
 
 #[test]
-fn health_checks_are_not_served_yet() {
-    check!(&with_spec("{type: LoadBalancer, clusterIP: 10.96.0.10, externalTrafficPolicy: Local, healthCheckNodePort: 31000, ports: [{port: 80}]}"), @r"
-    warning: `healthCheckNodePort` is not supported yet
-      ┌─ m.yaml:4:102
-    4 │ spec: {type: LoadBalancer, clusterIP: 10.96.0.10, externalTrafficPolicy: Local, healthCheckNodePort: 31000, ports: [{port: 80}]}
-      │                                                                                                      ^^^^^ nobody answers there
+fn health_check_ports() {
+    let check = |spec: &str, expected: Option<u16>| {
+        let text = with_spec(&format!("{{clusterIP: 10.96.0.10, ports: [{{port: 80}}], {spec}}}"));
+        let Object::Service(service) = one(&text) else { panic!("{spec}") };
+        assert_eq!(service.health_check_port, expected, "{spec}");
+    };
+    let local = "externalTrafficPolicy: Local";
+    check(&format!("type: LoadBalancer, {local}, healthCheckNodePort: 31000"), Some(31000));
+    check(&format!("type: LoadBalancer, {local}, healthCheckNodePort: 0"), None);
+    check(&format!("type: LoadBalancer, {local}"), None);
+    // Any node will do for what all nodes serve.
+    check("type: LoadBalancer, healthCheckNodePort: 31000", None);
+}
+
+#[test]
+fn annotations() {
+    let with = |annotations: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: web, annotations: {annotations}}}\n\
+             spec: {{type: LoadBalancer, clusterIP: 10.96.0.10, externalIPs: [192.0.2.1], \
+             loadBalancerIP: 192.0.2.2, ports: [{{port: 80, nodePort: 30080}}]}}"
+        )
+    };
+    let check = |annotations: &str, expected: [usize; 4]| {
+        let Object::Service(service) = one(&with(annotations)) else { panic!("{annotations}") };
+        let found = [
+            service.cluster_ips.len(),
+            service.external_ips.len(),
+            service.load_balancer_ips.len(),
+            usize::from(service.ports[0].node_port.is_some()),
+        ];
+        assert_eq!(found, expected, "{annotations}");
+    };
+    check("{}", [1, 1, 1, 1]);
+    check("{skep.dev/answers-at: LoadBalancer}", [0, 0, 1, 0]);
+    check("{service.cilium.io/type: 'ClusterIP, NodePort'}", [1, 0, 0, 1]);
+    check("{skep.dev/answers-at: ExternalIPs, service.cilium.io/type: NodePort}", [0, 1, 0, 0]);
+    check("{example.com/anything: x, service.cilium.io/affinity: local}", [1, 1, 1, 1]);
+    check!(&with("{skep.dev/answers-at: Loadbalancer}"), @r"
+    error: `skep.dev/answers-at` has something that is no kind of address
+      ┌─ m.yaml:3:58
+    3 │ metadata: {name: web, annotations: {skep.dev/answers-at: Loadbalancer}}
+      │                                                          ^^^^^^^^^^^^
+      = give some of ClusterIP, NodePort, LoadBalancer, ExternalIPs, separated by commas
+    ");
+    check!(&with("{skep.dev/lb-algoritm: maglev}"), @r"
+    warning: a Service has no annotation `skep.dev/lb-algoritm`
+      ┌─ m.yaml:3:37
+    3 │ metadata: {name: web, annotations: {skep.dev/lb-algoritm: maglev}}
+      │                                     ^^^^^^^^^^^^^^^^^^^^ did you mean `skep.dev/lb-algorithm`?
+      = it has skep.dev/lb-algorithm, skep.dev/answers-at
+    ");
+}
+
+#[test]
+fn services_of_other_proxies_are_left_alone() {
+    let label = "service.kubernetes.io/service-proxy-name: mesh";
+    let text = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: web, labels: {{{label}}}}}\n\
+         spec: {{clusterIP: 10.96.0.10, ports: [{{port: 80}}]}}"
+    );
+    check!(&text, @r"
+    note: Service default/web is left alone
+      ┌─ m.yaml:3:18
+    3 │ metadata: {name: web, labels: {service.kubernetes.io/service-proxy-name: mesh}}
+      │                  ^^^ its label `service.kubernetes.io/service-proxy-name` says that another proxy serves it
     ");
 }
 

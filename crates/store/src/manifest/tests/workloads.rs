@@ -117,6 +117,73 @@ fn wrong_places() {
 }
 
 #[test]
+fn host_ports() {
+    let text = with_spec(
+        "
+  runs: {netns: a}
+  ports:
+  - {name: http, port: 8080, hostPort: 80}
+  - {port: 53, protocol: UDP, hostPort: 53, hostIP: 192.0.2.1}
+  - {name: metrics, port: 9000}
+  - {port: 53, protocol: UDP, hostPort: 53, hostIP: '2001:db8::1'}
+  - {port: 81, hostPort: 81, hostIP: 0.0.0.0}
+",
+    );
+    let Object::Workload(read) = one(&text) else { panic!("another kind") };
+    let told: Vec<String> = read
+        .host_ports
+        .iter()
+        .map(|it| {
+            format!("{}/{} {:?} {:?} {}", it.host_port, it.protocol, it.name, it.address, it.port)
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            r#"80/TCP "http" None 8080"#,
+            r#"53/UDP "" Some(192.0.2.1) 53"#,
+            r#"53/UDP "" Some(2001:db8::1) 53"#,
+            r#"81/TCP "" None 81"#,
+        ]
+    );
+    assert_eq!(read.ports.len(), 2);
+    let Object::Workload(again) = one(&crate::emit::to_yaml(&Object::Workload(read.clone())))
+    else {
+        panic!("a Workload is emitted as something else");
+    };
+    assert_eq!(Workload { origin: read.origin.clone(), ..again }, read);
+}
+
+#[test]
+fn wrong_host_ports() {
+    check!(&with_spec(
+        "
+  runs: {netns: a}
+  ports:
+  - {port: 80, hostPort: 80}
+  - {port: 81, hostPort: 80, hostIP: 192.0.2.1}
+  - {port: 82, hostPort: 82, hostIP: 127.0.0.1}
+  - {name: x, port: 83, hostIP: 192.0.2.1}
+"), @r"
+    error: `hostPort` 80/TCP is given twice
+      ┌─ m.yaml:8:5
+    8 │   - {port: 81, hostPort: 80, hostIP: 192.0.2.1}
+      │     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+    error: 127.0.0.1 cannot be used here
+      ┌─ m.yaml:9:38
+    9 │   - {port: 82, hostPort: 82, hostIP: 127.0.0.1}
+      │                                      ^^^^^^^^^ unspecified, loopback, link-local, broadcast or multicast
+
+    error: `hostIP` without `hostPort`
+       ┌─ m.yaml:10:33
+    10 │   - {name: x, port: 83, hostIP: 192.0.2.1}
+       │                                 ^^^^^^^^^
+       = add one, or remove it
+    ");
+}
+
+#[test]
 fn wrong_rest() {
     check!(&with_spec(
         "

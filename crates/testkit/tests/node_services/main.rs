@@ -1,169 +1,28 @@
 //! Services reached from outside the node, and what each field of a Service changes: a client and
 //! a server on links of their own, workloads, and servers in the node's own network.
 
+mod flows;
+mod health;
+mod host;
+mod metrics;
+mod semantics;
+mod world;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::IpAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::gate::Feature;
 use testkit::manifest::{labels, service};
-use testkit::probe::{Outcome, Probe, Target, Transport, Verdict};
-use testkit::{Binaries, Neighbour, Node, Plan, Pod, require_kernel, require_root};
+use testkit::probe::{Probe, Target, Transport, Verdict};
+use testkit::{Binaries, Node, Pod, require_kernel, require_root};
 
-const WINDOW: Duration = Duration::from_millis(400);
-const PATIENCE: Duration = Duration::from_secs(4);
-const ASKED: usize = 40;
-
-const NODE_PORT: u16 = 30080;
-
-fn of_both(v4: &str, v6: &str) -> [IpAddr; 2] {
-    [v4.parse().unwrap(), v6.parse().unwrap()]
-}
-
-fn cluster() -> [IpAddr; 2] {
-    of_both("10.96.0.10", "fd00:96::10")
-}
-
-fn external() -> [IpAddr; 2] {
-    of_both("203.0.113.1", "2001:db8:f::1")
-}
-
-fn balanced() -> [IpAddr; 2] {
-    of_both("203.0.113.2", "2001:db8:f::2")
-}
-
-fn plan<'a>(name: &'a str, ports: &'a [u16]) -> Plan<'a> {
-    Plan { namespace: "shop", name, ports, sockets: true }
-}
-
-/// Service `web` with every kind of address. Its slices name what the test wants.
-fn web(change: impl FnOnce(&mut Value)) -> Value {
-    let ports = [("tcp", "TCP", 80, 8080), ("udp", "UDP", 80, 8080)];
-    let mut service = service(("shop", "web"), &labels([]), &cluster(), &ports);
-    service["spec"]["type"] = json!("LoadBalancer");
-    service["spec"]["externalIPs"] = json!(external());
-    service["status"] =
-        json!({"loadBalancer": {"ingress": balanced().map(|ip| json!({"ip": ip}))}});
-    for port in service["spec"]["ports"].as_array_mut().unwrap() {
-        port["nodePort"] = json!(NODE_PORT);
-    }
-    change(&mut service);
-    service
-}
-
-struct Endpoint {
-    addresses: [IpAddr; 2],
-    node: String,
-    /// A server on a machine with several addresses answers datagrams from any of them, unless it
-    /// takes care, which ours doesn't: it is asked over TCP only.
-    udp: bool,
-}
-
-/// Slices for each family and for endpoints with and without UDP.
-fn slices(endpoints: &[Endpoint]) -> Vec<Value> {
-    let mut slices = Vec::new();
-    for (family, which) in [("IPv4", 0), ("IPv6", 1)] {
-        for udp in [true, false] {
-            let of_slice: Vec<Value> = endpoints
-                .iter()
-                .filter(|endpoint| endpoint.udp == udp)
-                .map(|it| json!({"addresses": [it.addresses[which]], "nodeName": it.node}))
-                .collect();
-            let mut ports = vec![json!({"name": "tcp", "protocol": "TCP", "port": 8080})];
-            if udp {
-                ports.push(json!({"name": "udp", "protocol": "UDP", "port": 8080}));
-            }
-            slices.push(json!({
-                "apiVersion": "discovery.k8s.io/v1",
-                "kind": "EndpointSlice",
-                "metadata": {
-                    "namespace": "shop",
-                    "name": format!("web-{}-{udp}", family.to_lowercase()),
-                    "labels": {"kubernetes.io/service-name": "web"},
-                },
-                "addressType": family,
-                "endpoints": of_slice,
-                "ports": ports,
-            }));
-        }
-    }
-    slices
-}
-
-struct World {
-    client: (Neighbour, Probe),
-    far: (Neighbour, Probe),
-    pod: Pod,
-    inside: Pod,
-    /// Serves in the node's own network.
-    _own: Probe,
-    node: Node,
-}
-
-fn world() -> World {
-    let binaries = Binaries::built().unwrap();
-    let node = Node::start_with(binaries, &["--devices", "out1,out2"]).unwrap();
-    let neighbour = |name: &str, link| {
-        let neighbour = Neighbour::connect(&node, name, link).unwrap();
-        let probe = Probe::start(&binaries.probe, &neighbour.machine.place, name).unwrap();
-        (neighbour, probe)
-    };
-    let (client, mut far) = (neighbour("client", 1), neighbour("far", 2));
-    let mut own = Probe::start(&binaries.probe, node.place(), "own").unwrap();
-    for probe in [&mut far.1, &mut own] {
-        for transport in [Transport::Tcp, Transport::Udp] {
-            probe.serve(transport, 8080).unwrap();
-        }
-    }
-    let [pod, inside] = Pod::apply(&node, [plan("web", &[8080]), plan("inside", &[])]).unwrap();
-    World { client, far, pod, inside, _own: own, node }
-}
-
-impl World {
-    fn everybody(&self) -> Vec<Endpoint> {
-        let here = self.node.name();
-        let endpoint =
-            |addresses, node: &str, udp| Endpoint { addresses, node: node.to_owned(), udp };
-        vec![
-            endpoint(self.pod.addresses(), here, true),
-            endpoint(self.far.0.addresses, "elsewhere", true),
-            endpoint(self.client.0.router, here, false),
-        ]
-    }
-
-    fn apply(&self, service: Value, endpoints: &[Endpoint]) {
-        let mut documents = slices(endpoints);
-        documents.push(service);
-        self.node.skep().apply(&documents).unwrap();
-    }
-}
-
-fn names(outcomes: &[Outcome]) -> BTreeSet<String> {
-    let name = |outcome: &Outcome| match &outcome.verdict {
-        Verdict::Answered(name) => name.clone(),
-        other => other.to_string(),
-    };
-    outcomes.iter().map(name).collect()
-}
-
-/// Asks each address over both transports, from many ports: these answer, and no others.
-#[track_caller]
-fn check(probe: &mut Probe, addresses: [IpAddr; 2], port: u16, expected: &[&str]) {
-    for transport in [Transport::Tcp, Transport::Udp] {
-        let wanted = expected.iter().filter(|name| transport == Transport::Tcp || **name != "own");
-        let wanted: BTreeSet<String> = wanted.map(|name| (*name).to_owned()).collect();
-        for address in addresses {
-            let targets = vec![Target::new(transport, address, port); ASKED];
-            let found = names(&probe.probe(&targets, PATIENCE).unwrap());
-            assert_eq!(found, wanted, "{} ► {transport} {address} {port}", probe.name());
-        }
-    }
-}
-
-const EVERYBODY: &[&str] = &["shop/web", "far", "own"];
+use world::{
+    ASKED, EVERYBODY, NODE_PORT, PATIENCE, WINDOW, balanced, check, cluster, external, names, plan,
+    web, world,
+};
 
 #[test]
 fn every_kind_of_address_and_of_backend() {
