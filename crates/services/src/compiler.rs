@@ -9,6 +9,7 @@ mod output;
 
 pub use front_ends::{FrontEndKind, NodeInput};
 pub use health::HealthCheck;
+pub use host_ports::workload as workload_of_host_ports;
 
 use self::extras::Extras;
 use crate::backends::Backends;

@@ -23,6 +23,6 @@ mod view;
 
 pub use compiler::{
     Capacity, Changes, Compiler, FrontEndKind, HealthCheck, NodeInput, Problem, ServiceRef, Tables,
-    WorkloadInput,
+    WorkloadInput, workload_of_host_ports,
 };
 pub use view::{BackendView, FrontEndView, PortView, ServiceView};

@@ -23,6 +23,11 @@ impl Node {
                 self.name_rules(&mut names, policy);
             }
         }
+        // Of those that are gone nothing else will tell.
+        names.services.retain(|_, it| {
+            services::workload_of_host_ports(&it.service)
+                .is_none_or(|name| !changed.contains(&ObjectRef { kind: Kind::Workload, name }))
+        });
         let of_workloads: Vec<ObjectName> = of_kind(Kind::Workload)
             .flat_map(|object| self.datapath.services().services_of_workload(&object.name))
             .collect();

@@ -18,7 +18,7 @@ fn name_of(workload: &ObjectName, address: Option<IpAddr>) -> ObjectName {
 }
 
 /// The workload whose host ports a service of this name stands for.
-pub(crate) fn workload(service: &ObjectName) -> Option<ObjectName> {
+pub fn workload(service: &ObjectName) -> Option<ObjectName> {
     let name = service.name.strip_prefix(PREFIX)?;
     let name = name.split_once('@').map_or(name, |(name, _)| name);
     Some(ObjectName::new(service.namespace.clone(), name))

@@ -663,3 +663,38 @@ fn a_slice_may_say_that_a_workload_is_not_ready() {
     kernel.apply(&compiler.take_changes());
     check(&kernel, "10.96.0.1:80", &["10.0.0.1:8080"]);
 }
+
+#[test]
+fn health_checks_count_what_is_ready_here() {
+    let mut compiler = Compiler::default();
+    compiler.set_node(NodeInput { name: "here".into(), zone: None, addresses: Vec::new() });
+    let mut checked = service("web", &["10.96.0.1"], named());
+    checked.health_check_port = Some(32000);
+    checked.external_traffic = TrafficPolicy::Local;
+    compiler.set_service(&checked);
+    compiler.set_service(&service("other", &["10.96.0.2"], named()));
+    compiler.set_workload(workload("web-1", "web", &["10.0.0.1", "fd00::1"], 8080));
+    let endpoint = |address: &str, node: &str, ready| SliceEndpoint {
+        ready,
+        terminating: !ready,
+        node: Some(node.into()),
+        ..SliceEndpoint::ready(address.parse().unwrap())
+    };
+    compiler.set_endpoint_slice(&EndpointSlice {
+        name: ObjectName::new("shop", "web-1"),
+        service: Some("web".into()),
+        endpoints: vec![
+            endpoint("192.0.2.1", "here", true),
+            endpoint("192.0.2.2", "here", false),
+            endpoint("192.0.2.3", "there", true),
+        ],
+        ports: vec![SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }],
+        origin: Origin::new("slice.yaml", 1, 1),
+    });
+    let found: Vec<_> = compiler
+        .health_checks()
+        .into_iter()
+        .map(|it| (it.service.to_string(), it.port, it.local))
+        .collect();
+    assert_eq!(found, [("shop/web".to_owned(), 32000, [2, 1])]);
+}

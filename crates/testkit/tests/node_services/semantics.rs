@@ -1,7 +1,7 @@
 //! What Kubernetes says of services, one meaning a test, with real sockets.
 
 use super::world::{
-    ASKED, PATIENCE, WINDOW, World, balanced, check, cluster, diagnostics, names, plan, slice, web,
+    ASKED, NODE_PORT, PATIENCE, WINDOW, World, balanced, check, cluster, diagnostics, names, plan, slice, web,
     world, world_with,
 };
 use serde_json::{Value, json};
@@ -161,7 +161,8 @@ fn conditions_of_endpoints() {
     // Also on this node alone, for traffic that stays there.
     let local = |service: &mut Value| service["spec"]["externalTrafficPolicy"] = json!("Local");
     apply(&world, web(local), &[(here, ending), (far, ready.clone())]);
-    check(&mut world.client.1, balanced(), 80, &["shop/web"]);
+    // At a port that wasn't asked before: a UDP flow from the same port stays with its backend.
+    check(&mut world.client.1, world.client.0.router, NODE_PORT, &["shop/web"]);
     check(&mut world.inside.probe, cluster(), 80, &["far"]);
     // Not ready yet: none, unless the service publishes those too.
     apply(&world, web(|_| {}), &[(here, starting.clone()), (far, ready.clone())]);
