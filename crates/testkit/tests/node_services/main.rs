@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use testkit::gate::Feature;
 use testkit::manifest::{labels, service};
 use testkit::probe::{Probe, Target, Transport, Verdict};
-use testkit::{Binaries, Node, Pod, require_kernel, require_root};
+use testkit::{Binaries, Node, Plan, Pod, require_kernel, require_root};
 
 use world::{
     ASKED, EVERYBODY, NODE_PORT, PATIENCE, WINDOW, balanced, check, cluster, external, names, plan,

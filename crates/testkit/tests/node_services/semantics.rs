@@ -1,8 +1,8 @@
 //! What Kubernetes says of services, one meaning a test, with real sockets.
 
 use super::world::{
-    ASKED, NODE_PORT, PATIENCE, WINDOW, World, balanced, check, cluster, diagnostics, names, plan, slice, web,
-    world, world_with,
+    ASKED, NODE_PORT, PATIENCE, WINDOW, World, balanced, check, cluster, diagnostics, names, plan,
+    slice, web, world, world_with,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
