@@ -108,14 +108,10 @@ impl Skb {
 
     /// Writes the fields into an image that holds zeroes.
     pub(crate) fn fill(&self, image: &Image, packet: &Bounds) {
-        let mut head = [0; 14];
-        let length = packet.len().min(head.len() as u32) as usize;
-        packet.read(packet.data, &mut head[..length]);
+        self.fill_packet(image, packet);
         image.set_word(s::PKT_TYPE, self.pkt_type);
         image.set_word(s::MARK, self.mark);
         image.set_word(s::QUEUE_MAPPING, self.queue_mapping);
-        let protocol = self.protocol.unwrap_or_else(|| self.protocol_of(&head[..length]));
-        image.set_word(s::PROTOCOL, u32::from(protocol.to_be()));
         if let Some(vlan) = self.vlan {
             image.set_word(s::VLAN_PRESENT, 1);
             image.set_word(s::VLAN_TCI, vlan.tci.into());
@@ -132,7 +128,6 @@ impl Skb {
         image.set_word(s::TC_CLASSID, self.tc_classid);
         image.set_double(s::TSTAMP, self.tstamp);
         image.put(s::TSTAMP_TYPE, &[self.tstamp_type]);
-        image.set_word(s::WIRE_LEN, packet.len());
         image.set_word(s::GSO_SEGS, self.gso_segs);
         image.set_word(s::GSO_SIZE, self.gso_size);
         if let Some(socket) = &self.socket {
@@ -142,6 +137,18 @@ impl Skb {
             image.set_word(s::REMOTE_PORT, u32::from(remote).to_be());
             image.set_word(s::LOCAL_PORT, local.into());
         }
+    }
+
+    /// Writes the fields that depend on the packet.
+    pub(crate) fn fill_packet(&self, image: &Image, packet: &Bounds) {
+        let protocol = self.protocol.unwrap_or_else(|| {
+            let mut head = [0; 14];
+            let length = packet.len().min(head.len() as u32) as usize;
+            packet.read(packet.data, &mut head[..length]);
+            self.protocol_of(&head[..length])
+        });
+        image.set_word(s::PROTOCOL, u32::from(protocol.to_be()));
+        image.set_word(s::WIRE_LEN, packet.len());
     }
 
     fn protocol_of(&self, packet: &[u8]) -> u16 {

@@ -23,7 +23,8 @@ pub struct Runs {
 #[derive(Debug)]
 enum Context {
     Xdp(Xdp),
-    Skb(Box<Skb>),
+    /// With the fields as they are before every run.
+    Skb(Box<Skb>, Vec<u8>),
 }
 
 impl ProgramHandle {
@@ -41,7 +42,8 @@ impl ProgramHandle {
         let mut state = self.state(Kind::Skb { ethernet: context.ethernet }, image);
         state.received_tunnel = context.tunnel.clone();
         state.received_options.clone_from(&context.tunnel_options);
-        Ok(self.runs(Context::Skb(Box::new(context)), state))
+        let fields = state.image.bytes();
+        Ok(self.runs(Context::Skb(Box::new(context), fields), state))
     }
 
     fn runs(&self, context: Context, state: State) -> Runs {
@@ -59,13 +61,16 @@ impl Runs {
         if !state.program.as_ref().is_some_and(|program| Arc::ptr_eq(program, &handle.program)) {
             state.program = Some(Arc::clone(&handle.program));
         }
-        state.image.clear();
         match context {
             Context::Xdp(context) => {
+                state.image.clear();
                 packet.limit_to_frame();
                 context.fill(&state.image);
             }
-            Context::Skb(context) => context.fill(&state.image, &packet.bounds),
+            Context::Skb(context, fields) => {
+                state.image.put(0, fields);
+                context.fill_packet(&state.image, &packet.bounds);
+            }
         }
         state.packet = Some(packet.bounds);
         handle.runtime.renew_areas(&mut kept.areas);
@@ -80,7 +85,7 @@ impl Runs {
         let mut outcome = Outcome::of(&mut self.state, self.value);
         match &self.context {
             Context::Xdp(_) => outcome.for_xdp(),
-            Context::Skb(context) => {
+            Context::Skb(context, _) => {
                 outcome.skb = Some(context.after(&self.state.image));
                 outcome.for_skb();
             }
