@@ -160,7 +160,7 @@ pub fn bench(keep: Keep, delivery: DeliveryMode, flows: Option<u32>) -> Result<T
     Ok(bench)
 }
 
-fn balancer(keep: Keep, delivery: DeliveryMode) -> Result<LoadBalancer> {
+pub fn balancer(keep: Keep, delivery: DeliveryMode) -> Result<LoadBalancer> {
     let backends = |v6: bool| -> Result<Vec<Backend>> {
         let backend = |last: u8| -> Result<Backend> {
             let address = match v6 {

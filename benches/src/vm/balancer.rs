@@ -4,20 +4,22 @@
 //! lb` does: behind a program that makes the packet, whose own cost is taken off. In user space a
 //! packet is simply set anew, and what that costs with a program that does nothing is taken off.
 
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
 use bpf_kernel::TestRun;
 use bpf_object::{Object, object_of_code};
 use bpf_vm::Packet;
 use bpf_vm::context::Xdp;
 use model::load_balancer::{DeliveryMode, Keep};
+use sim::VmMaps;
+use tables::balancer::Configuration;
 
 use super::{ROUNDS, Row, answer, kernels_answer, program, renewed, runtime};
 use crate::lb::{self, Traffic, Wrapper};
 
 const REPEAT: u32 = 20_000;
 const FLOWS: u32 = 100_000;
-/// Of an array; those that the configuration uses come first.
-const ENTRIES: usize = 1 << 15;
 
 /// `r0 = 2; exit`: XDP_PASS.
 const PASS: [u8; 16] = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
@@ -37,19 +39,9 @@ fn row(name: &'static str, traffic: Traffic, keep: Keep) -> Result<Row> {
     let ours = runtime();
     // As large as the object has them: a program is verified with such maps.
     let instance = ours.load(&Object::parse(objects::BALANCER)?)?;
-    for map in bench.object().maps() {
-        let Some(own) = instance.map(map.name()) else { continue };
-        // Variables are there, counters begin with zero.
-        if map.name().starts_with('.') || map.layout().kind.is_per_cpu() {
-            continue;
-        }
-        for (key, value) in map.entries(ENTRIES)? {
-            if value.iter().any(|byte| *byte != 0) {
-                let failed = |error| anyhow::anyhow!("{}: {error}", map.name());
-                own.update(&key, &value, 0).map_err(failed)?;
-            }
-        }
-    }
+    Configuration::default()
+        .apply([Arc::new(lb::balancer(keep, DeliveryMode::Ipip)?)], 0, &VmMaps(&instance))
+        .map_err(anyhow::Error::msg)?;
     let context = Xdp::default();
     let mut runs = program(&instance, bench.program()?.name())?.xdp_runs(&context)?;
     let frame = traffic.frame()?;

@@ -8,9 +8,10 @@ use anyhow::{Context as _, Result, ensure};
 use bpf_kernel::{Loader, TestRun};
 use bpf_vm::Packet;
 use bpf_vm::context::Skb;
+use datapath::KernelMaps;
 use model::{Algorithm, Model};
 use nix::sched::{CloneFlags, unshare};
-use sim::{Node, Settings};
+use sim::{Node, Settings, VmMaps};
 use wire::build::Frame;
 use wire::transport::tcp_flags::{ACK, PSH, SYN};
 
@@ -34,17 +35,12 @@ struct Case {
 }
 
 pub fn rows() -> Result<Vec<Row>> {
-    let node = Node::new(&shop()?, &Settings::default())?;
+    let mut node = Node::new(&shop()?, &Settings::default())?;
     namespace(&node)?;
     let kernel = Loader::new("endpoint").load(objects::ENDPOINT)?;
     let ours = runtime().load(&bpf_object::Object::parse(objects::ENDPOINT)?)?;
-    for (name, entries) in &node.image().maps {
-        let map = ours.map(name).with_context(|| format!("the object has no map {name}"))?;
-        for (key, value) in entries {
-            kernel.map(name)?.set(key, value)?;
-            map.update(key, value, 0).map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
-        }
-    }
+    node.fill(&KernelMaps(&kernel))?;
+    node.fill(&VmMaps(&ours))?;
     let mut rows = Vec::new();
     for case in cases(&node)? {
         let ifindex = node.endpoints()[case.endpoint].ifindex;

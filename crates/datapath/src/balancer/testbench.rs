@@ -110,11 +110,6 @@ impl TestBench {
         Ok(self.object.program(self.program.symbol())?)
     }
 
-    /// The maps, for who fills others like them.
-    pub fn object(&self) -> &Object {
-        &self.object
-    }
-
     pub fn run(&self, frame: &[u8], mark: u32) -> Result<Outcome> {
         /// Offset of the mark in `struct __sk_buff`.
         const MARK: usize = 8;
