@@ -32,6 +32,11 @@ pub trait Target {
     /// Tries one input. What sort of input it was, for the statistics; or the promise that was
     /// broken, with the input.
     fn attempt(&mut self, random: &mut Random) -> Result<&'static str, String>;
+
+    /// What share of the inputs had what in them.
+    fn mix(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
 }
 
 /// All targets by name.
@@ -63,7 +68,7 @@ pub enum TargetError {
     #[error("there is no target `{0}`; there are {names}", names = names())]
     Unknown(String),
     #[error(transparent)]
-    Runtime(#[from] bpf_vm::RuntimeError),
+    Programs(#[from] programs::SetupError),
 }
 
 fn names() -> String {
@@ -87,6 +92,7 @@ pub struct Report {
     pub sorts: BTreeMap<&'static str, u64>,
     /// Numbers that break a promise, with the promise.
     pub finds: Vec<(u64, String)>,
+    pub mix: Vec<(&'static str, f64)>,
 }
 
 /// One bad promise is usually broken by many inputs.
@@ -112,6 +118,7 @@ pub fn run(target: &mut dyn Target, limits: Limits) -> Report {
         }
     }
     report.took = started.elapsed();
+    report.mix = target.mix();
     report
 }
 
@@ -120,7 +127,12 @@ impl fmt::Display for Report {
         for (number, find) in &self.finds {
             writeln!(f, "--seed {number}: {find}")?;
         }
-        let Self { tried, took, sorts, finds } = self;
+        let Self { tried, took, sorts, finds, mix } = self;
+        if !mix.is_empty() {
+            let parts: Vec<String> =
+                mix.iter().map(|(name, share)| format!("{name} {:.0}%", share * 100.0)).collect();
+            writeln!(f, "inputs with: {}", parts.join(", "))?;
+        }
         let rate = *tried as f64 / took.as_secs_f64().max(1e-9);
         write!(f, "{tried} inputs in {:.1} s ({rate:.0} a second)", took.as_secs_f64())?;
         for (sort, count) in sorts {

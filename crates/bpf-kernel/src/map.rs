@@ -316,6 +316,10 @@ impl Map {
     fn lookup_with(&self, command: Command, key: &[u8], value: &mut [u8]) -> Result<bool, Error> {
         self.check(key, Some(value));
         let mut attr = self.element(key, sys::address_mut(value), 0);
+        if key.is_empty() {
+            // Where there are no keys the kernel wants none.
+            attr.key = 0;
+        }
         // SAFETY: `check` has compared both buffers with the sizes the kernel uses.
         match unsafe { sys::bpf(command, &mut attr) } {
             Ok(_) => Ok(true),

@@ -9,10 +9,19 @@ use bpf_isa::{
     Register, Size, Source, Span, Wide, Width,
 };
 
-use super::world::{ARRAY, HASH, VALUE_SIZE};
+use std::collections::BTreeSet;
+
+use super::world::{
+    ARRAY, ENTRIES, FUNCTIONS, HASH, LOCKED, MAPS, PER_CPU, PROGRAMS, QUEUE, RING, Setting, TRIE,
+    VALUE_SIZE, VARIABLES,
+};
 use crate::Random;
 
+mod bounds;
+mod calls;
+mod context;
 mod flow;
+mod maps;
 mod memory;
 
 /// A program, and what may be expected of its runs.
@@ -23,6 +32,10 @@ pub struct Generated {
     pub functions: Vec<usize>,
     /// Results may depend on addresses, which differ between runs.
     pub depends_on_addresses: bool,
+    /// The maps that it uses, by index.
+    pub maps: Vec<usize>,
+    /// What it does, for the statistics.
+    pub marks: BTreeSet<&'static str>,
 }
 
 /// What a register holds, as far as the writer knows.
@@ -53,6 +66,33 @@ const CLEARED: i16 = 64;
 
 type Registers = [Holds; 10];
 
+type Step = fn(&mut Writer<'_>);
+
+/// The steps, and how often each is taken in comparison.
+const STEPS: &[(usize, Step)] = &[
+    (14, |writer| writer.arithmetic()),
+    (4, |writer| writer.constant()),
+    (3, |writer| writer.copy()),
+    (7, |writer| writer.stack()),
+    (6, |writer| writer.branch()),
+    (7, |writer| writer.packet()),
+    (9, |writer| writer.map_value()),
+    (2, |writer| writer.map_change()),
+    (2, |writer| writer.queue()),
+    (2, |writer| writer.ring_record()),
+    (2, |writer| writer.locked_value()),
+    (3, |writer| writer.counted_loop()),
+    (3, |writer| writer.local_call()),
+    (2, |writer| writer.repeated_call()),
+    (1, |writer| writer.each_entry()),
+    (1, |writer| writer.tail_call()),
+    (3, |writer| writer.packet_change()),
+    (3, |writer| writer.packet_bytes()),
+    (5, |writer| writer.context()),
+    (2, |writer| writer.dead_code()),
+    (6, |writer| writer.narrow()),
+];
+
 /// A jump whose target isn't written yet.
 struct Open {
     at: usize,
@@ -74,18 +114,27 @@ struct Writer<'r> {
     functions: Vec<Role>,
     wild: bool,
     role: Role,
+    /// The number of the function that is being written.
+    function: usize,
+    setting: Setting,
+    marks: BTreeSet<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Main,
+    /// Called with two numbers.
     Local,
+    /// Called with a pointer into the caller's frame and a number.
+    Borrower,
     /// Called by `bpf_loop`, with a number and a pointer into the caller's frame.
     Callback,
+    /// Called by `bpf_for_each_map_elem`, with a map, a key, a value and a pointer into the frame.
+    MapCallback,
 }
 
-/// Makes a program for XDP.
-pub fn generate(random: &mut Random) -> Generated {
+/// Makes a program for that hook.
+pub fn generate(random: &mut Random, setting: Setting) -> Generated {
     let mut writer = Writer {
         random,
         instructions: Vec::new(),
@@ -96,18 +145,28 @@ pub fn generate(random: &mut Random) -> Generated {
         functions: vec![Role::Main],
         wild: false,
         role: Role::Main,
+        function: 0,
+        setting,
+        marks: BTreeSet::new(),
     };
     let mut starts = vec![0];
     writer.registers[1] = Context;
     let steps = 2 + writer.random.below(24);
     writer.function(steps);
     while let Some(&role) = writer.functions.get(starts.len()) {
+        writer.function = starts.len();
         starts.push(writer.instructions.len());
         writer.role = role;
         writer.registers = [Nothing; 10];
-        writer.registers[1] = Number;
-        // As large as a value, and as free to be written.
-        writer.registers[2] = if role == Role::Callback { Value } else { Number };
+        // What is lent of a frame is as large as a value, and as free to be written.
+        let arguments: &[Holds] = match role {
+            Role::Main => &[Context],
+            Role::Local => &[Number, Number],
+            Role::Borrower => &[Value, Number],
+            Role::Callback => &[Number, Value],
+            Role::MapCallback => &[Nothing, Nothing, Value, Value],
+        };
+        writer.registers[1..=arguments.len()].copy_from_slice(arguments);
         let steps = 1 + writer.random.below(8);
         writer.function(steps);
     }
@@ -124,8 +183,17 @@ pub fn generate(random: &mut Random) -> Generated {
         }
     }
     let functions = starts.iter().map(|start| writer.slots(0, *start) as usize).collect();
-    let Writer { instructions, wild, .. } = writer;
-    Generated { instructions, functions, depends_on_addresses: wild }
+    let Writer { instructions, wild, marks, .. } = writer;
+    let map_of = |instruction: &Instruction| match instruction {
+        Instruction::LoadWide {
+            value: Wide::MapByIndex(map) | Wide::MapValueByIndex { map, .. },
+            ..
+        } => Some(*map as usize),
+        _ => None,
+    };
+    let maps: BTreeSet<usize> = instructions.iter().filter_map(map_of).collect();
+    let maps = maps.into_iter().filter(|map| *map < MAPS).collect();
+    Generated { instructions, functions, depends_on_addresses: wild, maps, marks }
 }
 
 impl Writer<'_> {
@@ -146,10 +214,17 @@ impl Writer<'_> {
     }
 
     fn function(&mut self, steps: usize) {
-        // The context, or a first argument, survives calls.
-        self.moves(6, 1);
-        if !self.is_main() {
-            self.moves(7, 2);
+        // The context, or arguments, survive calls.
+        match self.role {
+            Role::Main => self.moves(6, 1),
+            Role::MapCallback => {
+                self.moves(6, 3);
+                self.moves(7, 4);
+            }
+            Role::Local | Role::Borrower | Role::Callback => {
+                self.moves(6, 1);
+                self.moves(7, 2);
+            }
         }
         for slot in 1..=CLEARED / 8 {
             let value = Source::Immediate(if slot == 3 { 7 } else { 0 });
@@ -208,9 +283,24 @@ impl Writer<'_> {
                 self.alu(op, Width::W64, 0, Source::Register(of(register)));
             }
         }
-        if self.role == Role::Callback {
+        match self.role {
             // To go on or to stop.
-            self.alu(AluOp::And, Width::W64, 0, Source::Immediate(1));
+            Role::Callback | Role::MapCallback => {
+                self.alu(AluOp::And, Width::W64, 0, Source::Immediate(1));
+            }
+            // What may be returned is little, so the result goes elsewhere.
+            Role::Main if self.setting == Setting::CgroupFilter => {
+                if self.registers[6] == Context {
+                    self.put(Instruction::Store {
+                        size: Size::Word,
+                        base: Register::R6,
+                        offset: context::MARK,
+                        value: Source::Register(Register::R0),
+                    });
+                }
+                self.alu(AluOp::And, Width::W64, 0, Source::Immediate(1));
+            }
+            Role::Main | Role::Local | Role::Borrower => {}
         }
         self.put(Instruction::Exit {});
     }
@@ -219,22 +309,18 @@ impl Writer<'_> {
         if self.random.one_in(150) {
             return self.wild_step();
         }
-        match self.random.below(36) {
-            0..9 => self.arithmetic(),
-            9..12 => self.constant(),
-            12..14 => self.copy(),
-            14..17 => self.stack(),
-            17..21 => self.branch(),
-            21..24 => self.packet(),
-            24..28 => self.map_value(),
-            28 => self.map_change(),
-            29..31 => self.counted_loop(),
-            31 => self.local_call(),
-            32 => self.packet_change(),
-            33 => self.repeated_call(),
-            34 => self.packet_bytes(),
-            _ => self.mask(),
+        let all: usize = STEPS.iter().map(|(weight, _)| weight).sum();
+        let mut chosen = self.random.below(all);
+        for (weight, step) in STEPS {
+            if chosen < *weight {
+                return step(self);
+            }
+            chosen -= weight;
         }
+    }
+
+    fn mark(&mut self, what: &'static str) {
+        self.marks.insert(what);
     }
 
     fn alu(&mut self, op: AluOp, width: Width, dst: u8, src: Source) {
@@ -366,18 +452,10 @@ impl Writer<'_> {
         }
     }
 
-    /// Narrows a number, as programs do before they index with it.
-    fn mask(&mut self) {
-        let Some(register) = self.with(Holds::is_number) else { return self.constant() };
-        let bits = self.random.pick(&[0, 1, 3, 7, 15, 31, 63]);
-        let width = self.width();
-        self.alu(AluOp::And, width, register, Source::Immediate(bits));
-        self.set(register, Bounded(bits.cast_unsigned()));
-    }
-
     /// Anything at all.
     fn wild_step(&mut self) {
         self.wild = true;
+        self.mark("wild");
         // Not to r10, which our runtime refuses even where the program never gets.
         let (dst, src) = (of(self.random.below(10) as u8), of(self.random.below(11) as u8));
         let offset = self.random.between(-80, 80) as i16;

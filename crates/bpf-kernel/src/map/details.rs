@@ -114,6 +114,19 @@ impl Map {
         self.update(key, &all, 0).map_err(|source| self.failed("setting an entry", source))
     }
 
+    /// Deletes the entry at a key; false when there was none.
+    pub fn remove(&self, key: &[u8]) -> Result<bool, Error> {
+        self.check_size(key.len(), self.layout.key_size as usize)?;
+        self.delete(key)
+    }
+
+    /// Takes a value out, as [`Map::value`] gives it; a queue or a stack has no keys.
+    pub fn take(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.check_size(key.len(), self.layout.key_size as usize)?;
+        let mut value = vec![0; self.value_bytes()];
+        Ok(self.lookup_and_delete(key, &mut value)?.then_some(value))
+    }
+
     fn check_size(&self, given: usize, wanted: usize) -> Result<(), Error> {
         if given == wanted {
             return Ok(());

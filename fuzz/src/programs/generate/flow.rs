@@ -52,6 +52,11 @@ impl Writer<'_> {
         self.number(counter, 0);
         self.set(counter, Nothing);
         let start = self.instructions.len();
+        let way_out = self.random.one_in(4).then_some(start);
+        if way_out.is_some() {
+            self.put(Instruction::MayGoto { offset: 0 });
+            self.mark("may_goto");
+        }
         self.depth += 1;
         let opened = self.open.len();
         // What is known at the start must hold in every round: the body only works on numbers.
@@ -85,14 +90,24 @@ impl Writer<'_> {
         self.depth -= 1;
         self.alu(AluOp::Add, Width::W64, counter, Source::Immediate(1));
         let rounds = 1 + self.random.below(12) as i32;
+        // As many rounds as is known only when it runs.
+        let bound = self.with(|holds| matches!(holds, Bounded(0..=63)));
+        let right = match bound {
+            Some(bound) if !numbers.contains(&bound) => Source::Register(of(bound)),
+            _ => Source::Immediate(rounds),
+        };
         // One more for the jump itself, which isn't written yet.
         let offset = self.slots(self.instructions.len(), start);
         let (condition, width) = (Condition::Less, self.width());
-        let right = Source::Immediate(rounds);
         let left = of(counter);
         let offset = (offset - 1) as i16;
         self.put(Instruction::JumpIf { condition, width, left, right, offset });
-        self.set(counter, Bounded(16));
+        if let Some(at) = way_out {
+            let distance = self.slots(at + 1, self.instructions.len()) as i16;
+            self.instructions[at] = Instruction::MayGoto { offset: distance };
+        }
+        self.mark("loops");
+        self.set(counter, Bounded(63));
     }
 
     pub(super) fn arithmetic_on(&mut self, numbers: &[u8]) {
@@ -109,138 +124,44 @@ impl Writer<'_> {
         self.alu(op, width, dst, src);
     }
 
-    /// A function of that sort: a new one, or one that is called already.
-    fn callee(&mut self, role: Role) -> Option<usize> {
-        let known: Vec<usize> =
-            (1..self.functions.len()).filter(|at| self.functions[*at] == role).collect();
-        if self.functions.len() < 4 && (known.is_empty() || self.random.one_in(2)) {
-            self.functions.push(role);
-            return Some(self.functions.len() - 1);
+    /// What is never reached, as only the verifier can see: anything may stand there.
+    pub(super) fn dead_code(&mut self) {
+        if self.random.one_in(4) {
+            let distance = self.random.pick(&[Distance::Far(0), Distance::Near(0)]);
+            return self.put(Instruction::Jump { distance });
         }
-        (!known.is_empty()).then(|| self.random.pick(&known))
+        let Some(register) = self.with(Holds::is_number) else { return self.constant() };
+        let value = self.random.interesting() as i32;
+        self.number(register, value);
+        let jump = self.instructions.len();
+        let width = self.width();
+        self.put(Instruction::JumpIf {
+            condition: Condition::Equal,
+            width,
+            left: of(register),
+            right: Source::Immediate(value),
+            offset: 0,
+        });
+        let registers = self.registers;
+        self.skipped(jump, registers);
+        self.mark("dead code");
     }
 
-    /// `bpf_loop` with a callback that may write into the frame.
-    pub(super) fn repeated_call(&mut self) {
-        if !self.is_main() {
-            return self.arithmetic();
+    /// Writes a few instructions over which the one at `jump` goes.
+    fn skipped(&mut self, jump: usize, registers: Registers) {
+        let wild = self.wild;
+        let marked = self.marks.contains("wild");
+        for _ in 0..1 + self.random.below(3) {
+            self.wild_step();
         }
-        let Some(function) = self.callee(Role::Callback) else { return };
-        match self.with(|holds| matches!(holds, Bounded(0..=63))) {
-            Some(rounds) => self.moves(1, rounds),
-            None => {
-                let rounds = self.random.below(20) as i32;
-                self.number(1, rounds);
-            }
+        self.wild = wild;
+        if !marked {
+            self.marks.remove("wild");
         }
-        self.calls.push((self.instructions.len(), function));
-        self.put(Instruction::LoadWide { dst: Register::R2, value: Wide::Code(0) });
-        self.alu(AluOp::Mov, Width::W64, 3, Source::Register(Register::R10));
-        self.alu(AluOp::Add, Width::W64, 3, Source::Immediate((-CLEARED).into()));
-        self.alu(AluOp::Mov, Width::W64, 4, Source::Immediate(0));
-        self.call(181, Number);
-    }
-
-    /// Helpers that copy between the packet and the frame, and a checksum.
-    pub(super) fn packet_bytes(&mut self) {
-        let length = self.random.pick(&[4, 8, 16, 32, 64]);
-        if self.random.one_in(3) {
-            // Before the other arguments take the places of numbers.
-            let seed = self.source();
-            self.alu(AluOp::Mov, Width::W64, 5, seed);
-            self.alu(AluOp::Mov, Width::W64, 1, Source::Register(Register::R10));
-            self.alu(AluOp::Add, Width::W64, 1, Source::Immediate((-CLEARED).into()));
-            self.alu(AluOp::Mov, Width::W64, 2, Source::Immediate(length));
-            self.alu(AluOp::Mov, Width::W64, 3, Source::Immediate(0));
-            self.alu(AluOp::Mov, Width::W64, 4, Source::Immediate(0));
-            return self.call(28, Number);
-        }
-        if !self.is_main() || self.registers[6] != Context {
-            return self.mask();
-        }
-        let at = self.random.below(72) as i32;
-        self.moves(1, 6);
-        self.alu(AluOp::Mov, Width::W64, 2, Source::Immediate(at));
-        self.alu(AluOp::Mov, Width::W64, 3, Source::Register(Register::R10));
-        self.alu(AluOp::Add, Width::W64, 3, Source::Immediate((-CLEARED).into()));
-        self.alu(AluOp::Mov, Width::W64, 4, Source::Immediate(length));
-        // xdp_load_bytes, xdp_store_bytes
-        let helper = self.random.pick(&[189, 190]);
-        self.call(helper, Number);
-    }
-
-    pub(super) fn local_call(&mut self) {
-        // Functions don't call each other: frames take 512 bytes at most.
-        if !self.is_main() {
-            return self.arithmetic();
-        }
-        for register in [1, 2] {
-            match self.with(Holds::is_number) {
-                Some(from) => self.moves(register, from),
-                None => self.number(register, 1),
-            }
-        }
-        let Some(function) = self.callee(Role::Local) else { return };
-        self.calls.push((self.instructions.len(), function));
-        self.put(Instruction::Call { callee: Callee::Local(0) });
-        for register in 1..=5 {
-            self.set(register, Nothing);
-        }
-        self.set(0, Number);
-    }
-
-    pub(super) fn call(&mut self, helper: i32, holds: Holds) {
-        self.put(Instruction::Call { callee: Callee::Helper(helper) });
-        for register in 1..=5 {
-            self.set(register, Nothing);
-        }
-        self.set(0, holds);
-    }
-
-    /// `r1` is a map, `r2` a key on the stack.
-    pub(super) fn map_and_key(&mut self) {
-        let map = self.random.pick(&[ARRAY, HASH]);
-        let key = match (self.random.below(3), self.with(Holds::is_number)) {
-            (0, Some(register)) => Source::Register(of(register)),
-            _ => Source::Immediate(self.random.below(6) as i32),
-        };
-        let (size, base, offset) = (Size::Word, Register::R10, -4);
-        self.put(Instruction::Store { size, base, offset, value: key });
-        self.alu(AluOp::Mov, Width::W64, 2, Source::Register(Register::R10));
-        self.alu(AluOp::Add, Width::W64, 2, Source::Immediate(-4));
-        let value = Wide::MapByIndex(map as i32);
-        self.put(Instruction::LoadWide { dst: Register::R1, value });
-    }
-
-    pub(super) fn map_change(&mut self) {
-        self.map_and_key();
-        if self.random.one_in(3) {
-            return self.call(3, Number);
-        }
-        self.alu(AluOp::Mov, Width::W64, 3, Source::Register(Register::R10));
-        self.alu(AluOp::Add, Width::W64, 3, Source::Immediate((-CLEARED).into()));
-        let flags = self.random.pick(&[0, 0, 1, 2]);
-        self.alu(AluOp::Mov, Width::W64, 4, Source::Immediate(flags));
-        self.call(2, Number);
-    }
-
-    /// Moves an end of the packet; pointers into it are worthless from then on.
-    pub(super) fn packet_change(&mut self) {
-        if !self.is_main() || self.registers[6] != Context {
-            return self.mask();
-        }
-        self.moves(1, 6);
-        let (helper, amount) = match self.random.below(3) {
-            0 => (44, self.random.between(-64, 64)),
-            1 => (65, self.random.between(-48, 32)),
-            _ => (44, self.random.interesting() as i64),
-        };
-        self.alu(AluOp::Mov, Width::W64, 2, Source::Immediate(amount as i32));
-        self.call(helper, Number);
-        for register in 0..10 {
-            if matches!(self.registers[register], Packet(_) | PacketEnd) {
-                self.registers[register] = Nothing;
-            }
+        self.registers = registers;
+        let distance = self.slots(jump + 1, self.instructions.len());
+        if let Instruction::JumpIf { offset, .. } = &mut self.instructions[jump] {
+            *offset = distance as i16;
         }
     }
 }

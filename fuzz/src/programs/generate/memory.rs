@@ -1,4 +1,4 @@
-//! Steps that touch memory: the frame, the packet, values of maps.
+//! Steps that touch memory: the frame and the packet.
 
 use super::*;
 
@@ -25,7 +25,8 @@ impl Writer<'_> {
     }
 
     pub(super) fn stack(&mut self) {
-        match self.random.below(6) {
+        match self.random.below(7) {
+            6 => self.atomic(Register::R10, -CLEARED),
             0..2 => {
                 let access = self.access();
                 let offset = self.offset(access.size(), -CLEARED, CLEARED as u32);
@@ -52,6 +53,7 @@ impl Writer<'_> {
                 let access = Access::Unsigned(size);
                 self.put(Instruction::Load { access, dst: of(dst), base, offset });
                 self.set(dst, holds);
+                self.mark("spills");
             }
             _ => {
                 // At an index that is known only when it runs.
@@ -61,6 +63,7 @@ impl Writer<'_> {
                 let base = self.pointer_to_frame(-CLEARED, index);
                 let offset = i16::from(self.random.one_in(4));
                 self.variable_access(base, offset);
+                self.mark("variable offsets");
             }
         }
     }
@@ -106,6 +109,9 @@ impl Writer<'_> {
 
     /// Accesses to the packet, behind a check against its end.
     pub(super) fn packet(&mut self) {
+        if self.setting == Setting::SocketFilter && self.has_context() {
+            return self.packet_load();
+        }
         let known = self.with(|holds| matches!(holds, Packet(1..)));
         let Some(base) = known else { return self.check_packet() };
         let Packet(length) = self.registers[usize::from(base)] else { return };
@@ -115,7 +121,9 @@ impl Writer<'_> {
         {
             return self.variable_packet(base, index);
         }
-        if self.random.one_in(2) {
+        // Programs of cgroups only read.
+        let reads = self.setting == Setting::CgroupFilter && !self.random.one_in(20);
+        if reads || self.random.one_in(2) {
             let access = self.access();
             let offset = self.offset(access.size(), 0, length.into());
             let dst = self.free();
@@ -130,11 +138,12 @@ impl Writer<'_> {
     }
 
     pub(super) fn check_packet(&mut self) {
-        if !self.is_main() || self.registers[6] != Context {
+        let pointers = self.setting.packet_pointers();
+        let (true, Some((data, data_end))) = (self.has_context(), pointers) else {
             return self.constant();
-        }
+        };
         let (start, end) = (7, 9);
-        for (register, offset) in [(start, 0), (end, 4)] {
+        for (register, offset) in [(start, data), (end, data_end)] {
             let access = Access::Unsigned(Size::Word);
             let (dst, base) = (of(register), Register::R6);
             self.put(Instruction::Load { access, dst, base, offset });
@@ -150,6 +159,7 @@ impl Writer<'_> {
         let right = Source::Register(of(end));
         self.open(Condition::Greater, Width::W64, probe, right, steps);
         self.set(start, Packet(length));
+        self.mark("packet bounds");
     }
 
     pub(super) fn variable_packet(&mut self, base: u8, index: u8) {
@@ -181,51 +191,8 @@ impl Writer<'_> {
         self.set(place, Number);
     }
 
-    pub(super) fn map_value(&mut self) {
-        let Some(base) = self.with(|holds| holds == Value) else {
-            self.map_and_key();
-            self.call(1, Nothing);
-            let steps = 1 + self.random.below(5);
-            self.open(Condition::Equal, Width::W64, 0, Source::Immediate(0), steps);
-            self.set(0, Value);
-            // It survives further calls there.
-            let keep = self.random.pick(&[7, 8, 9]);
-            return self.moves(keep, 0);
-        };
-        match self.random.below(8) {
-            0..3 => {
-                let access = self.access();
-                let offset = self.offset(access.size(), 0, VALUE_SIZE);
-                let dst = self.free();
-                self.put(Instruction::Load { access, dst: of(dst), base: of(base), offset });
-                self.set(dst, Number);
-            }
-            3..5 => {
-                let size = self.size();
-                let offset = self.offset(size, 0, VALUE_SIZE);
-                let value = self.source();
-                self.put(Instruction::Store { size, base: of(base), offset, value });
-            }
-            5 => self.atomic(base),
-            _ => {
-                let Some(index) = self.with(|holds| matches!(holds, Bounded(0..=63))) else {
-                    return self.mask();
-                };
-                let place = self.other_than(index);
-                if place == base {
-                    return;
-                }
-                self.moves(place, base);
-                let op = if self.random.one_in(6) { AluOp::Sub } else { AluOp::Add };
-                self.alu(op, Width::W64, place, Source::Register(of(index)));
-                self.set(place, Frame);
-                self.variable_access(place, 0);
-                self.set(place, Nothing);
-            }
-        }
-    }
-
-    pub(super) fn atomic(&mut self, base: u8) {
+    /// On `VALUE_SIZE` bytes from `start` on.
+    pub(super) fn atomic(&mut self, base: Register, start: i16) {
         let Some(src) = self.with(Holds::is_number) else { return };
         let op = self.random.pick(&[
             AtomicOp::Add,
@@ -244,8 +211,9 @@ impl Writer<'_> {
         }
         let width = self.width();
         let size = if width == Width::W32 { Size::Word } else { Size::Double };
-        let offset = self.offset(size, 0, VALUE_SIZE);
-        self.put(Instruction::Atomic { op, width, base: of(base), offset, src: of(src) });
+        let offset = self.offset(size, start, VALUE_SIZE);
+        self.put(Instruction::Atomic { op, width, base, offset, src: of(src) });
+        self.mark("atomics");
         self.set(src, Number);
         if op == AtomicOp::CompareExchange {
             self.set(0, Number);
