@@ -5,8 +5,9 @@ use super::*;
 
 /// Offset of the mark in `struct __sk_buff`.
 pub(super) const MARK: i16 = 8;
-/// Further fields that some hook may write: priority, traffic control's index, control block.
-const WRITTEN: &[i16] = &[8, 32, 44, 48, 52, 56, 60, 64];
+/// Further fields that some hook may write: priority, control block. Not traffic control's index, of
+/// which the kernel keeps 16 bits and our runtime 32.
+const WRITTEN: &[i16] = &[8, 32, 48, 52, 56, 60, 64];
 /// Those that hold the same in the kernel's test runs as in ours: length, type, mark, protocol, tag,
 /// priority, control block.
 const READ: &[i16] = &[0, 4, 8, 16, 20, 24, 28, 32, 44, 48, 52, 56, 60, 64];
