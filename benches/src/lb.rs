@@ -96,11 +96,23 @@ pub fn run() -> Result<()> {
 /// Frames over a veth pair, on one CPU, beside a program that sends them back at once.
 fn live(benches: &BTreeMap<(usize, DeliveryMode), TestBench>) -> Result<()> {
     const FLOWS: [u32; 4] = [1, 1_000, 100_000, 1_000_000];
-    let veth = wrapper::Veth::make(benches[&(0, DeliveryMode::Ipip)].program()?.kind())?;
+    let kind = benches[&(0, DeliveryMode::Ipip)].program()?.kind();
+    let veth = wrapper::Veth::make(kind)?;
+    let floor = wrapper::floor(kind)?;
     let mut rows = vec![
-        ["Mpps over veth, one CPU", "moved", "all", "none", "bare XDP_TX", "moved / bare"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "Mpps over veth, one CPU",
+            "moved",
+            "all",
+            "none",
+            "floor",
+            "bare XDP_TX",
+            "floor / bare",
+            "moved / bare",
+            "moved / floor",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for flows in FLOWS {
         let traffic = Traffic::tcp(flows, 1);
@@ -115,9 +127,12 @@ fn live(benches: &BTreeMap<(usize, DeliveryMode), TestBench>) -> Result<()> {
         for index in 0..KEEPS.len() {
             rates.push(rate(Some(benches[&(index, DeliveryMode::Ipip)].program()?))?);
         }
+        rates.push(rate(Some(&floor))?);
         rates.push(rate(None)?);
         let mut row = vec![format!("  {flows} flows")];
         row.extend(rates.iter().map(|rate| format!("{rate:.2}")));
+        row.push(format!("{:.2}", rates[3] / rates[4]));
+        row.push(format!("{:.2}", rates[0] / rates[4]));
         row.push(format!("{:.2}", rates[0] / rates[3]));
         rows.push(row);
     }

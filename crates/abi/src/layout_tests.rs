@@ -82,6 +82,7 @@ fn layouts_of_the_balancer_are_as_reviewed() {
             ipip_source_v6, max_sent, udp_timeout_ns,
         }
         FrontEndKey { address, port, protocol, zero }
+        FrontEndKeyV4 { address, port, protocol, zero }
         RangeKey { prefix_len, address, protocol, zero, port }
         PrefixKey { prefix_len, port, protocol, zero, address }
         FrontEnd {

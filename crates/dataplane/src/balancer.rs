@@ -1,8 +1,8 @@
 //! The edge balancer: from a frame to the backend that gets it.
 //!
-//! [`balance`] is the way of every frame. What most packets need is inlined there: front-end, slot of
-//! the ring, backend, outer header. All else (server ids, remembered flows, wider front-ends, errors,
-//! answers of our own, translation) is in functions of their own, which those packets don't pay for.
+//! [`balance`] is the way of every frame. What most packets need is in [`quick`], which does it without
+//! touching more memory than it must. All else (server ids, remembered flows, wider front-ends, errors,
+//! answers of our own, translation) is the long way, which those packets don't pay for.
 //!
 //! [`abi::balancer`] says what the maps mean and which flows are remembered.
 
@@ -17,6 +17,7 @@ mod frame;
 mod front_end;
 pub mod hash;
 mod parse;
+mod quick;
 mod remember;
 mod server_id;
 mod source;
@@ -49,12 +50,34 @@ fn drop(env: &impl Env, why: Why) -> Verdict {
     Verdict::Drop
 }
 
-/// A frame that came from outside. `packet` is memory to work in, whatever it holds: in the kernel it
-/// is not on the stack, whose every value the verifier would follow along every path.
+/// A frame that came from outside. `memory` is to work in, whatever it holds: in the kernel it is not
+/// on the stack, whose every value the verifier would follow along every path.
 #[inline(always)]
-pub fn balance(env: &impl Env, frame: &mut impl Frame, packet: &mut Packet) -> Verdict {
+pub fn balance<'a>(
+    env: &impl Env,
+    frame: &mut impl Frame,
+    memory: impl FnOnce() -> Option<&'a mut Packet>,
+) -> Verdict {
     let Some(settings) = env.settings() else { return Verdict::Pass };
     let settings: &Settings = &settings;
+    let missed = match quick::balance(env, frame, settings) {
+        quick::Quick::Done(verdict) => return verdict,
+        quick::Quick::Missed => true,
+        quick::Quick::Left => false,
+    };
+    let Some(packet) = memory() else { return Verdict::Pass };
+    the_long_way(env, frame, settings, packet, missed)
+}
+
+/// `missed`: the packet is for no VIP by its own port.
+#[inline(always)]
+fn the_long_way(
+    env: &impl Env,
+    frame: &mut impl Frame,
+    settings: &Settings,
+    packet: &mut Packet,
+    missed: bool,
+) -> Verdict {
     if settings.flags & settings_flags::DECAPSULATE != 0 {
         match decapsulate::inline(env, frame, settings) {
             decapsulate::Step::Balance => {}
@@ -74,7 +97,7 @@ pub fn balance(env: &impl Env, frame: &mut impl Frame, packet: &mut Packet) -> V
         }
         Next::Drop => return drop(env, Why(packet.why)),
     }
-    forward(env, frame, settings, packet)
+    forward(env, frame, settings, packet, missed)
 }
 
 /// A packet whose flow is known.
@@ -84,8 +107,9 @@ fn forward<E: Env>(
     frame: &mut impl Frame,
     settings: &Settings,
     packet: &mut Packet,
+    missed: bool,
 ) -> Verdict {
-    let Some(front) = front_end::find(env, settings, packet) else {
+    let Some(front) = front_end::find(env, settings, packet, missed) else {
         if settings.flags & settings_flags::NAT != 0 {
             return translate::answer(env, frame, settings, packet);
         }

@@ -4,16 +4,19 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use abi::balancer::{Backend, BackendCounters, Settings, VipCounters, maps};
+use abi::balancer::{
+    Backend, BackendCounters, FrontEnd, FrontEndKey, FrontEndKeyV4, Settings, VipCounters, maps,
+};
 use model::{LoadBalancer, ObjectName};
 use services::balancer::{Adopted, Capacity, Change, Changes, Compiler, NO_BACKEND, Rows};
 
 use crate::{Maps, Row};
 
 /// The tables that are read and written here.
-pub const ALL: [&str; 15] = [
+pub const ALL: [&str; 16] = [
     maps::SETTINGS,
     maps::FRONTENDS,
+    maps::FRONTENDS_V4,
     maps::RANGES,
     maps::PREFIXES,
     maps::RINGS,
@@ -50,9 +53,13 @@ pub fn write<M: Maps>(to: &M, changes: &Changes) -> Result<(), M::Error> {
     }
     to.insert_all(maps::PREFIXES, &changes.prefixes.set)?;
     to.insert_all(maps::RANGES, &changes.ranges.set)?;
-    to.insert_all(maps::FRONTENDS, &changes.front_ends.set)?;
+    let (v4, v6) = by_family(changes.front_ends.set.iter().copied());
+    to.insert_all(maps::FRONTENDS_V4, &v4)?;
+    to.insert_all(maps::FRONTENDS, &v6)?;
 
-    to.remove_all(maps::FRONTENDS, &changes.front_ends.remove)?;
+    let (v4, v6) = by_family(changes.front_ends.remove.iter().map(|key| (*key, ())));
+    to.remove_all(maps::FRONTENDS_V4, &v4.into_iter().map(|(key, ())| key).collect::<Vec<_>>())?;
+    to.remove_all(maps::FRONTENDS, &v6.into_iter().map(|(key, ())| key).collect::<Vec<_>>())?;
     to.remove_all(maps::RANGES, &changes.ranges.remove)?;
     to.remove_all(maps::PREFIXES, &changes.prefixes.remove)?;
     to.remove_all(maps::SERVER_IDS, &changes.server_ids.remove)?;
@@ -74,7 +81,7 @@ pub fn read<M: Maps>(from: &M) -> Result<Adopted, M::Error> {
     backends.retain(|_, row| *row != NO_BACKEND);
     let settings: HashMap<u32, Settings> = all(from, maps::SETTINGS)?;
     let rows = Rows {
-        front_ends: all(from, maps::FRONTENDS)?,
+        front_ends: front_ends(from)?,
         ranges: all(from, maps::RANGES)?,
         prefixes: all(from, maps::PREFIXES)?,
         backends,
@@ -88,6 +95,36 @@ pub fn read<M: Maps>(from: &M) -> Result<Adopted, M::Error> {
     let used = !rows.front_ends.is_empty() || !rows.ranges.is_empty() || !rows.prefixes.is_empty();
     let rings = if used { all(from, maps::RINGS)? } else { HashMap::new() };
     Ok(Adopted { rows, rings })
+}
+
+/// Of both families.
+fn front_ends<M: Maps>(from: &M) -> Result<HashMap<FrontEndKey, FrontEnd>, M::Error> {
+    let mut all: HashMap<FrontEndKey, FrontEnd> = all(from, maps::FRONTENDS)?;
+    // Versions before the families were parted have left theirs there.
+    let old: Vec<FrontEndKey> = all.keys().filter(|key| key.v4().is_some()).copied().collect();
+    if !old.is_empty() {
+        let (v4, _) = by_family(all.iter().map(|(key, value)| (*key, *value)));
+        from.insert_all(maps::FRONTENDS_V4, &v4)?;
+        from.remove_all(maps::FRONTENDS, &old)?;
+    }
+    let v4: Vec<(FrontEndKeyV4, FrontEnd)> = from.entries(maps::FRONTENDS_V4)?;
+    all.extend(v4.into_iter().map(|(key, value)| (FrontEndKey::from(key), value)));
+    Ok(all)
+}
+
+/// What goes to `lb_frontends_v4`, and what to `lb_frontends`.
+#[expect(clippy::type_complexity, reason = "two lists of entries")]
+fn by_family<T>(
+    all: impl Iterator<Item = (FrontEndKey, T)>,
+) -> (Vec<(FrontEndKeyV4, T)>, Vec<(FrontEndKey, T)>) {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for (key, value) in all {
+        match key.v4() {
+            Some(key) => v4.push((key, value)),
+            None => v6.push((key, value)),
+        }
+    }
+    (v4, v6)
 }
 
 pub fn capacity<M: Maps>(of: &M) -> Result<Capacity, M::Error> {

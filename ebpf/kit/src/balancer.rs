@@ -4,8 +4,9 @@ use crate::map::{Array, Hash, LpmTrie, LruHash, Map, PerCpuArray, held};
 use abi::Address;
 use abi::balancer::maps::capacity;
 use abi::balancer::{
-    Backend, BackendCounters, DownKey, Flow, FlowKey, FrontEnd, FrontEndKey, Limit, PrefixKey,
-    RING_BLOCK, RangeKey, RingBlock, Settings, SourceKey, Translation, VipCounters, counter,
+    Backend, BackendCounters, DownKey, Flow, FlowKey, FrontEnd, FrontEndKey, FrontEndKeyV4, Limit,
+    PrefixKey, RING_BLOCK, RangeKey, RingBlock, Settings, SourceKey, Translation, VipCounters,
+    counter,
 };
 use abi::conntrack::{FragmentKey, FragmentPorts};
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, bpf_map_type};
@@ -40,6 +41,8 @@ macro_rules! maps {
 maps! {
     "lb_settings" SETTINGS: Array<Settings, 1>;
     "lb_frontends" FRONTENDS: Hash<FrontEndKey, FrontEnd, { capacity::FRONTENDS as usize }>;
+    "lb_frontends_v4" FRONTENDS_V4:
+        Hash<FrontEndKeyV4, FrontEnd, { capacity::FRONTENDS as usize }>;
     "lb_ranges" RANGES: LpmTrie<RangeKey, FrontEnd, { capacity::RANGES as usize }>;
     "lb_prefixes" PREFIXES: LpmTrie<PrefixKey, FrontEnd, { capacity::PREFIXES as usize }>;
     "lb_rings" RINGS: Array<RingBlock, { capacity::RINGS as usize }>;
@@ -88,8 +91,12 @@ impl Env for Kernel {
 
     #[inline(always)]
     fn front_end(&self, key: &FrontEndKey) -> Option<&FrontEnd> {
-        // SAFETY: the map's own type; elements are replaced, not written in place.
-        unsafe { held(&FRONTENDS, key) }
+        match key.v4() {
+            // SAFETY: the map's own type; elements are replaced, not written in place.
+            Some(key) => unsafe { held(&FRONTENDS_V4, &key) },
+            // SAFETY: as above.
+            None => unsafe { held(&FRONTENDS, key) },
+        }
     }
 
     #[inline(always)]

@@ -39,17 +39,15 @@ fn action(verdict: Verdict) -> u32 {
 pub fn balance(ctx: XdpContext) -> u32 {
     // SAFETY: the context of this program.
     let mut frame = unsafe { XdpFrame::new(ctx.ctx) };
-    let Some(packet) = scratch(0) else { return xdp_action::XDP_PASS };
-    action(balancer::balance(&Kernel, &mut frame, packet))
+    action(balancer::balance(&Kernel, &mut frame, || scratch(0)))
 }
 
-/// The same on interfaces that take no XDP programs.
+/// As `balance`, on interfaces that take no XDP programs.
 #[classifier]
 pub fn balance_tc(ctx: TcContext) -> i32 {
     // SAFETY: the context of this program.
     let mut frame = unsafe { SkbFrame::new(ctx.skb.skb, 14 + 4 + 40 + 20) };
-    let Some(packet) = scratch(1) else { return TC_ACT_UNSPEC };
-    match balancer::balance(&Kernel, &mut frame, packet) {
+    match balancer::balance(&Kernel, &mut frame, || scratch(1)) {
         Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop => TC_ACT_SHOT,
         // SAFETY: the helper has no preconditions: what it can't do ends in a drop.

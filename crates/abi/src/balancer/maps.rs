@@ -2,6 +2,7 @@
 
 pub const SETTINGS: &str = "lb_settings";
 pub const FRONTENDS: &str = "lb_frontends";
+pub const FRONTENDS_V4: &str = "lb_frontends_v4";
 pub const RANGES: &str = "lb_ranges";
 pub const PREFIXES: &str = "lb_prefixes";
 pub const RINGS: &str = "lb_rings";
@@ -21,6 +22,7 @@ pub const COUNTERS: &str = "lb_counters";
 
 /// Default capacities; the agent may choose others before the maps exist.
 pub mod capacity {
+    /// Of each family.
     pub const FRONTENDS: u32 = 8_192;
     pub const RANGES: u32 = 8_192;
     pub const PREFIXES: u32 = 4_096;

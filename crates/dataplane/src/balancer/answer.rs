@@ -27,7 +27,7 @@ pub fn echo(
     if settings.flags & settings_flags::KATRAN == 0 {
         packet.key.source_port = Port::NONE;
         packet.key.destination_port = Port::NONE;
-        if front_end::find(env, settings, packet).is_none() {
+        if front_end::find(env, settings, packet, false).is_none() {
             env.count(counter::PASSED);
             return Verdict::Pass;
         }

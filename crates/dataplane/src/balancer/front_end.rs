@@ -8,12 +8,14 @@ use abi::balancer::{
     FrontEnd, FrontEndKey, PrefixKey, RangeKey, Settings, frontend_flags as vip, settings_flags,
 };
 
-/// Also takes out of the packet's flow what the VIP doesn't look at.
+/// Also takes out of the packet's flow what the VIP doesn't look at. `missed`: it is known that none
+/// has the packet's port as its own.
 #[inline(always)]
 pub fn find<'a, E: Env>(
     env: &'a E,
     settings: &Settings,
     packet: &mut Packet,
+    missed: bool,
 ) -> Option<E::Held<'a, FrontEnd>> {
     let key = FrontEndKey {
         address: packet.key.destination,
@@ -21,7 +23,8 @@ pub fn find<'a, E: Env>(
         protocol: packet.key.protocol,
         zero: 0,
     };
-    let found = match env.front_end(&key) {
+    let found = if missed { None } else { env.front_end(&key) };
+    let found = match found {
         Some(found) => found,
         None => wider(env, settings, packet, key)?,
     };

@@ -31,7 +31,7 @@ pub fn previous_slot(front: &FrontEnd, packet: &Packet) -> u32 {
 
 /// A hash over its whole range as a number below `len`.
 #[inline(always)]
-const fn spread(hash: u32, len: u32) -> u32 {
+pub const fn spread(hash: u32, len: u32) -> u32 {
     ((hash as u64 * len as u64) >> 32) as u32
 }
 
@@ -40,14 +40,29 @@ const fn spread(hash: u32, len: u32) -> u32 {
 #[inline(always)]
 pub fn own(packet: &Packet) -> u32 {
     let source = packet.key.source.0;
-    let ports = packet.ports() as u64;
-    let low = (source[3] as u64) << 32 | ports;
-    let mut hash = low ^ low >> 32;
+    let mut hash = begin(source[3], packet.ports());
     if packet.flags & flags::V6 != 0 {
         let high = (source[0] as u64 | (source[1] as u64) << 32).wrapping_mul(MIX_HIGH);
         let middle = (source[2] as u64).wrapping_mul(MIX_LOW);
         hash ^= (high ^ high >> 29) ^ middle;
     }
+    finish(hash)
+}
+
+/// The same of an IPv4 client and both ports, in memory order.
+#[inline(always)]
+pub const fn own_v4(source: u32, ports: u32) -> u32 {
+    finish(begin(source, ports))
+}
+
+#[inline(always)]
+const fn begin(source: u32, ports: u32) -> u64 {
+    let low = (source as u64) << 32 | ports as u64;
+    low ^ low >> 32
+}
+
+#[inline(always)]
+const fn finish(mut hash: u64) -> u32 {
     hash = hash.wrapping_mul(MIX_LOW);
     hash ^= hash >> 32;
     hash = hash.wrapping_mul(MIX_HIGH);
