@@ -8,7 +8,9 @@ mod skb;
 mod socket;
 
 pub use skb::{Skb, Vlan, Xdp};
-pub use socket::{Endpoint, Socket, SocketAddress, SocketKind, SocketLookup, SocketOperation};
+pub use socket::{
+    Endpoint, Message, Socket, SocketAddress, SocketKind, SocketLookup, SocketOperation, Sysctl,
+};
 
 /// Offsets in `struct xdp_md`.
 pub(crate) mod xdp_md {
@@ -107,6 +109,29 @@ pub(crate) mod sock_ops {
     pub const STATE: u32 = 88;
     pub const SK: u32 = 184;
     pub const SIZE: u32 = 224;
+}
+
+/// Offsets in `struct sk_msg_md`.
+pub(crate) mod sk_msg {
+    pub const DATA: u32 = 0;
+    pub const DATA_END: u32 = 8;
+    pub const FAMILY: u32 = 16;
+    pub const REMOTE_IP4: u32 = 20;
+    pub const LOCAL_IP4: u32 = 24;
+    pub const REMOTE_IP6: u32 = 28;
+    pub const LOCAL_IP6: u32 = 44;
+    pub const REMOTE_PORT: u32 = 60;
+    pub const LOCAL_PORT: u32 = 64;
+    pub const LENGTH: u32 = 68;
+    pub const SK: u32 = 72;
+    pub const SIZE: u32 = 80;
+}
+
+/// Offsets in `struct bpf_sysctl`.
+pub(crate) mod sysctl {
+    pub const WRITE: u32 = 0;
+    pub const FILE_POSITION: u32 = 4;
+    pub const SIZE: u32 = 8;
 }
 
 /// Offsets in `struct bpf_sk_lookup`.

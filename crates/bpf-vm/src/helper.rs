@@ -17,19 +17,26 @@ use crate::state::State;
 use crate::world::World;
 
 mod checksum;
+mod cpumask;
 mod dynptr;
 mod format;
 mod iterators;
+mod kernel;
 mod maps;
+mod messages;
+mod objects;
 mod packet;
 mod process;
 mod redirect;
 mod rings;
 mod sockets;
 mod strings;
+mod sysctl;
+mod tcp;
 mod timers;
 
-pub(crate) use iterators::kernel_function;
+pub(crate) use kernel::kernel_function;
+pub(crate) use objects::Objects;
 pub use packet::TunnelKey;
 pub(crate) use timers::{Due, Timers};
 
@@ -44,6 +51,7 @@ pub(crate) struct Shared {
     pub world: RwLock<World>,
     pub cpus: u32,
     pub timers: Timers,
+    pub objects: Objects,
 }
 
 type Outcome = Result<u64, Stop>;
@@ -53,12 +61,17 @@ impl Shared {
     pub fn add_map(&self, map: &Arc<Map>) -> Option<u64> {
         let handle = self.maps.handle(map)?;
         if let Some(area) = map.area() {
-            let mut areas = self.areas.write().unwrap_or_else(PoisonError::into_inner);
-            if !areas.contains(&area) {
-                *areas = areas.iter().copied().chain([area]).collect();
-            }
+            self.add_area(area);
         }
         Some(handle)
+    }
+
+    /// Lets the runs that begin from now on access elements that live as long as the runtime.
+    fn add_area(&self, area: Area) {
+        let mut areas = self.areas.write().unwrap_or_else(PoisonError::into_inner);
+        if !areas.contains(&area) {
+            *areas = areas.iter().copied().chain([area]).collect();
+        }
     }
 
     /// The map that a program passes.
@@ -146,6 +159,7 @@ helpers! {
     23 "redirect" redirect::redirect,
     25 "perf_event_output" rings::perf_event_output,
     26 "skb_load_bytes" packet::skb_load_bytes,
+    27 "get_stackid" process::stack_id,
     28 "csum_diff" checksum::difference,
     29 "skb_get_tunnel_opt" packet::get_tunnel_options,
     30 "skb_set_tunnel_opt" packet::set_tunnel_options,
@@ -168,27 +182,43 @@ helpers! {
     50 "skb_adjust_room" packet::adjust_room,
     51 "redirect_map" redirect::redirect_map,
     52 "sk_redirect_map" redirect::sk_redirect_map,
+    53 "sock_map_update" tcp::map_update,
     54 "xdp_adjust_meta" packet::adjust_meta,
     57 "getsockopt" sockets::option,
     59 "sock_ops_cb_flags_set" sockets::callback_flags,
+    60 "msg_redirect_map" redirect::sk_redirect_map,
+    61 "msg_apply_bytes" messages::apply,
+    62 "msg_cork_bytes" messages::cork,
+    63 "msg_pull_data" messages::pull,
     64 "bind" sockets::bind,
     65 "xdp_adjust_tail" packet::adjust_tail,
+    67 "get_stack" process::stack,
     68 "skb_load_bytes_relative" packet::load_bytes_relative,
     69 "fib_lookup" redirect::fib_lookup,
+    70 "sock_hash_update" tcp::map_update,
+    71 "msg_redirect_hash" redirect::sk_redirect_map,
     72 "sk_redirect_hash" redirect::sk_redirect_map,
     79 "skb_cgroup_id" sockets::skb_cgroup,
     80 "get_current_cgroup_id" process::cgroup,
+    81 "get_local_storage" process::local_storage,
     84 "sk_lookup_tcp" sockets::lookup_tcp,
     85 "sk_lookup_udp" sockets::lookup_udp,
     86 "sk_release" sockets::release,
     87 "map_push_elem" maps::push,
     88 "map_pop_elem" maps::pop,
     89 "map_peek_elem" maps::peek,
+    90 "msg_push_data" messages::push,
+    91 "msg_pop_data" messages::pop,
     93 "spin_lock" maps::lock,
     94 "spin_unlock" maps::unlock,
     95 "sk_fullsock" sockets::full,
+    96 "tcp_sock" tcp::tcp_sock,
     98 "get_listener_sock" sockets::listener,
     99 "skc_lookup_tcp" sockets::lookup_tcp,
+    101 "sysctl_get_name" sysctl::name,
+    102 "sysctl_get_current_value" sysctl::current,
+    103 "sysctl_get_new_value" sysctl::new,
+    104 "sysctl_set_new_value" sysctl::set_new,
     105 "strtol" strings::to_signed,
     106 "strtoul" strings::to_unsigned,
     107 "sk_storage_get" sockets::storage_get,
@@ -211,12 +241,21 @@ helpers! {
     133 "ringbuf_discard" rings::discard,
     134 "ringbuf_query" rings::query,
     135 "csum_level" checksum::level,
+    136 "skc_to_tcp6_sock" tcp::to_tcp6,
+    137 "skc_to_tcp_sock" tcp::to_tcp,
+    138 "skc_to_tcp_timewait_sock" tcp::to_timewait,
+    139 "skc_to_tcp_request_sock" tcp::to_request,
+    140 "skc_to_udp6_sock" tcp::to_udp6,
+    141 "get_task_stack" process::stack,
     152 "redirect_neigh" redirect::redirect_neighbour,
+    153 "per_cpu_ptr" objects::per_cpu,
+    154 "this_cpu_ptr" objects::this_cpu,
     155 "redirect_peer" redirect::redirect_peer,
     156 "task_storage_get" process::storage_get,
     157 "task_storage_delete" process::storage_delete,
     158 "get_current_task_btf" process::task,
     160 "ktime_get_coarse_ns" process::ktime,
+    163 "check_mtu" redirect::check_mtu,
     164 "for_each_map_elem" maps::for_each,
     165 "snprintf" format::snprintf,
     169 "timer_init" timers::init,
@@ -224,6 +263,7 @@ helpers! {
     171 "timer_start" timers::start,
     172 "timer_cancel" timers::cancel,
     177 "trace_vprintk" format::trace_vprintk,
+    178 "skc_to_unix_sock" tcp::to_none,
     181 "loop" maps::repeat,
     182 "strncmp" strings::compare,
     186 "get_retval" process::return_value,
@@ -231,7 +271,9 @@ helpers! {
     188 "xdp_get_buff_len" packet::length,
     189 "xdp_load_bytes" packet::xdp_load_bytes,
     190 "xdp_store_bytes" packet::xdp_store_bytes,
+    194 "kptr_xchg" objects::exchange,
     195 "map_lookup_percpu_elem" maps::lookup_on_cpu,
+    196 "skc_to_mptcp_sock" tcp::to_none,
     197 "dynptr_from_mem" dynptr::from_memory,
     198 "ringbuf_reserve_dynptr" dynptr::reserve,
     199 "ringbuf_submit_dynptr" dynptr::submit,
@@ -241,4 +283,6 @@ helpers! {
     203 "dynptr_data" dynptr::data,
     208 "ktime_get_tai_ns" process::ktime_tai,
     209 "user_ringbuf_drain" dynptr::drain,
+    210 "cgrp_storage_get" process::cgroup_storage_get,
+    211 "cgrp_storage_delete" process::cgroup_storage_delete,
 }

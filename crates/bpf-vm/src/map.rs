@@ -183,7 +183,15 @@ impl Map {
             MapType::SOCKET_STORAGE
             | MapType::INODE_STORAGE
             | MapType::TASK_STORAGE
-            | MapType::CGROUP_LOCAL_STORAGE => Content::Storage(Storage::default()),
+            | MapType::CGROUP_LOCAL_STORAGE
+            | MapType::CGROUP_STORAGE
+            | MapType::PER_CPU_CGROUP_STORAGE => Content::Storage(Storage::default()),
+            // Nobody writes to it: there are no stacks.
+            MapType::STACK_TRACE => {
+                let hash = Hash::new(key_size, max_entries, false)?;
+                let values = Values::new(value_size, 1, hash.capacity())?;
+                Content::Hash(hash, values)
+            }
             _ => return Err(Errno::EINVAL),
         };
         if definition.kind.holds_maps() && definition.inner.is_none() {
@@ -555,7 +563,12 @@ impl Map {
 
     /// Maps of devices, CPUs and sockets: kernel/bpf/devmap.c, cpumap.c, net/xdp/xskmap.c,
     /// net/core/sock_map.c.
-    fn update_reference(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+    pub(crate) fn update_reference(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        flags: u64,
+    ) -> Result<(), Errno> {
         let existing = existing(flags, false)?;
         let target = number(value).unwrap_or_default();
         let mut element = [0; REFERENCE as usize];

@@ -275,9 +275,28 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Negative offsets count from the network header (`SKF_NET_OFF`), and below that from the link
+    /// header (`SKF_LL_OFF` of include/uapi/linux/filter.h), which may not be there.
+    fn header_offset(&self, offset: i32) -> Option<u64> {
+        const NETWORK: i32 = -0x10_0000;
+        const LINK: i32 = -0x20_0000;
+        let state: &State = self.state.as_deref()?.downcast_ref()?;
+        let network = i64::from(state.link_header());
+        let from_start = match offset {
+            NETWORK.. => network + i64::from(offset - NETWORK),
+            LINK.. => network - i64::from(crate::state::ETHERNET) + i64::from(offset - LINK),
+            _ => return None,
+        };
+        u64::try_from(from_start).ok()
+    }
+
     /// `None` if the bytes aren't there.
     pub fn load_packet(&self, size: Narrow, offset: u64) -> Option<u64> {
         let packet = self.memory.packet?;
+        let offset = match (offset as u32).cast_signed() {
+            negative @ ..0 => self.header_offset(negative)?,
+            _ => offset,
+        };
         let address = packet.start.wrapping_add(offset);
         if !packet.holds(address, Size::from(size).bytes().into()) {
             return None;

@@ -9,7 +9,7 @@ use bpf_object::btf::Btf;
 use crate::clock::{Clock, Random, Time};
 use crate::errno::Errno;
 use crate::fault::Fault;
-use crate::helper::{Shared, Timers};
+use crate::helper::{Objects, Shared, Timers};
 use crate::map::{Content, Map, MapDefinition, MapTable};
 use crate::program::Input;
 use crate::state::{Kind, State};
@@ -120,6 +120,7 @@ impl Builder {
             world: RwLock::new(self.world),
             cpus: self.cpus,
             timers: Timers::default(),
+            objects: Objects::default(),
         };
         let inner = Inner {
             shared: Arc::new(shared),
@@ -189,7 +190,7 @@ impl Runtime {
         };
         let maps = maps.iter().map(named).collect::<Result<Vec<_>, RuntimeError>>()?;
         let program =
-            load::bind_instructions(self, &maps, &load::Functions::new(), name, instructions)?;
+            load::bind_instructions(self, &maps, &load::Functions::default(), name, instructions)?;
         Ok(ProgramHandle {
             runtime: self.clone(),
             name: name.to_owned(),

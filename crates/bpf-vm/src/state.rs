@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::context::{Image, Socket, sk_buff, xdp_md};
+use crate::context::{Image, Socket, Sysctl, sk_buff, sk_msg, xdp_md};
 use crate::fault::Stop;
 use crate::helper::TunnelKey;
 use crate::map::Map;
@@ -38,6 +38,7 @@ pub(crate) enum Kind {
     Xdp,
     Skb { ethernet: bool },
     SocketLookup,
+    Message,
     Other,
 }
 
@@ -69,6 +70,8 @@ pub(crate) enum Target {
         address: u64,
     },
     Bytes(Arc<Slab>),
+    /// The run's packet, wherever it is by then.
+    Packet,
 }
 
 #[derive(Clone, Debug)]
@@ -118,6 +121,12 @@ pub(crate) struct State {
     pub bound: Option<crate::context::Endpoint>,
     /// What iterators over bits have copied.
     pub bits: Vec<Vec<u64>>,
+    /// Of a message: how many bytes the verdict is for, how many it waits for, and which are shown
+    /// if not all.
+    pub applied: Option<u32>,
+    pub corked: Option<u32>,
+    pub shown: Option<(u32, u32)>,
+    pub sysctl: Option<Sysctl>,
     /// The program that was started.
     pub program: Option<Arc<Program>>,
 }
@@ -137,6 +146,10 @@ impl State {
             transport: 0,
             network: first_network_header(kind),
             bits: Vec::new(),
+            applied: None,
+            corked: None,
+            shown: None,
+            sysctl: None,
             redirect: None,
             clones: Vec::new(),
             trace: Vec::new(),
@@ -174,6 +187,10 @@ impl State {
         self.kept.clear();
         self.sockets.clear();
         self.bits.clear();
+        self.applied = None;
+        self.corked = None;
+        self.shown = None;
+        self.sysctl = None;
         self.assigned = None;
         self.tunnel = None;
         self.tunnel_options.clear();
@@ -208,6 +225,13 @@ impl State {
                 self.image.set_word(sk_buff::DATA, data);
                 self.image.set_word(sk_buff::DATA_END, end);
                 self.image.set_word(sk_buff::DATA_META, meta);
+            }
+            Kind::Message => {
+                let (from, to) = self.shown.unwrap_or((0, bounds.len()));
+                let start = bounds.base + u64::from(bounds.data);
+                self.image.set_double(sk_msg::DATA, start + u64::from(from));
+                self.image.set_double(sk_msg::DATA_END, start + u64::from(to));
+                self.image.set_word(sk_msg::LENGTH, bounds.len());
             }
             Kind::SocketLookup | Kind::Other => {}
         }

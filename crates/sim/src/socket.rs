@@ -306,10 +306,10 @@ impl Node {
 
     /// The name of a process that an event names.
     pub fn process_name(&self, key: ProcessKey) -> Option<&str> {
-        let known = self.sockets.processes.iter();
+        let mut known = self.sockets.processes.iter();
         let is_it =
             |process: &Process| (process.pid, start(process.pid)) == (key.pid, key.start_ns);
-        known.into_iter().find(|(_, process)| is_it(process)).map(|((_, name), _)| name.as_str())
+        known.find(|(_, process)| is_it(process)).map(|((_, name), _)| name.as_str())
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Image, bpf_sock as b, sk_lookup as l, sock_addr as a, sock_ops as o};
+use super::{
+    Image, bpf_sock as b, sk_lookup as l, sk_msg as m, sock_addr as a, sock_ops as o, sysctl,
+};
 use crate::errno::Errno;
 
 /// `AF_INET` and `AF_INET6` of Linux.
@@ -241,6 +243,43 @@ impl SocketLookup {
         image.put(l::REMOTE_PORT, &self.remote.port.to_be_bytes());
         image.set_word(l::LOCAL_PORT, self.local.port.into());
         image.set_word(l::INGRESS_IFINDEX, self.ingress_ifindex);
+        Ok(image)
+    }
+}
+
+/// What `struct sk_msg_md` says besides the bytes that a process sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub socket: Socket,
+}
+
+impl Message {
+    pub(crate) fn image(&self) -> Result<Image, Errno> {
+        let image = Image::new(m::SIZE)?;
+        let places = [m::FAMILY, m::REMOTE_IP4, m::LOCAL_IP4, m::REMOTE_IP6, m::LOCAL_IP6];
+        self.socket.fill(&image, places);
+        image.set_word(m::REMOTE_PORT, u32::from(self.socket.remote.port).to_be());
+        image.set_word(m::LOCAL_PORT, self.socket.local.port.into());
+        Ok(image)
+    }
+}
+
+/// A setting of the kernel that a process reads or writes: `struct bpf_sysctl`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sysctl {
+    /// Below `/proc/sys`, such as `net/ipv4/ip_forward`.
+    pub name: String,
+    pub current: Vec<u8>,
+    /// What is written; `None` if it is read.
+    pub written: Option<Vec<u8>>,
+    pub file_position: u32,
+}
+
+impl Sysctl {
+    pub(crate) fn image(&self) -> Result<Image, Errno> {
+        let image = Image::new(sysctl::SIZE)?;
+        image.set_word(sysctl::WRITE, self.written.is_some().into());
+        image.set_word(sysctl::FILE_POSITION, self.file_position);
         Ok(image)
     }
 }

@@ -124,9 +124,20 @@ pub(super) fn read(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
             call.read(address + from, &mut bytes)?;
         }
         Target::Bytes(slab) => slab.load(from, &mut bytes),
+        Target::Packet => match packet_part(call, from, length)? {
+            Some(address) => call.read(address, &mut bytes)?,
+            None => return code(Err(Errno::EFAULT)),
+        },
     }
     call.write(to, &bytes)?;
     Ok(0)
+}
+
+/// Where a part of the packet lies now.
+fn packet_part(call: &mut Call<'_, '_>, from: u64, length: u64) -> Result<Option<u64>, Stop> {
+    let Some(bounds) = call.state::<State>()?.packet else { return Ok(None) };
+    let end = from.checked_add(length).filter(|end| *end <= bounds.len().into());
+    Ok(end.map(|_| bounds.base + u64::from(bounds.data) + from))
 }
 
 pub(super) fn write(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
@@ -138,7 +149,11 @@ pub(super) fn write(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     if let Err(error) = within(&dynptr, offset, length) {
         return code(Err(error));
     }
-    if flags != 0 {
+    /// `BPF_F_RECOMPUTE_CSUM` and `BPF_F_INVALIDATE_HASH`, which are for packets.
+    const OF_PACKETS: u64 = 3;
+    let is_skb = call.state::<State>()?.is_skb();
+    let of_packets = matches!(dynptr.target, Target::Packet) && is_skb;
+    if flags & !(if of_packets { OF_PACKETS } else { 0 }) != 0 {
         return code(Err(Errno::EINVAL));
     }
     let bytes = read_bytes(call, from, length)?;
@@ -148,6 +163,10 @@ pub(super) fn write(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
             call.write(address + to, &bytes)?;
         }
         Target::Bytes(slab) => slab.store(to, &bytes),
+        Target::Packet => match packet_part(call, to, length)? {
+            Some(address) => call.write(address, &bytes)?,
+            None => return code(Err(Errno::EFAULT)),
+        },
     }
     Ok(0)
 }
@@ -163,9 +182,117 @@ pub(super) fn data(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         Target::Memory { address } | Target::Record { address } => {
             Ok(address + u64::from(dynptr.offset) + offset)
         }
-        // Samples can only be read.
-        Target::Bytes(_) => Ok(0),
+        // Samples can only be read, and packets move.
+        Target::Bytes(_) | Target::Packet => Ok(0),
     }
+}
+
+/// `bpf_dynptr_from_skb` and `bpf_dynptr_from_xdp`.
+pub(super) fn from_packet(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [_, flags, at, ..] = call.arguments;
+    let state = call.state::<State>()?;
+    let read_only = state.kind == crate::state::Kind::Skb { ethernet: false };
+    let Some(bounds) = state.packet.filter(|_| flags == 0) else {
+        make(call, at, None)?;
+        return code(Err(Errno::EINVAL));
+    };
+    let dynptr = Dynptr { target: Target::Packet, offset: 0, size: bounds.len(), read_only };
+    make(call, at, Some(dynptr))?;
+    Ok(0)
+}
+
+/// The address of a part, so that no copy is needed; the buffer that programs give for others
+/// isn't.
+pub(super) fn slice(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [at, offset, _, length, _] = call.arguments;
+    let (offset, length) = (offset & 0xffff_ffff, length & 0xffff_ffff);
+    let Some((_, dynptr)) = entry(call, at)? else { return Ok(0) };
+    if within(&dynptr, offset, length).is_err() {
+        return Ok(0);
+    }
+    let from = u64::from(dynptr.offset) + offset;
+    Ok(match dynptr.target {
+        Target::Memory { address } | Target::Record { address } => address + from,
+        Target::Packet => packet_part(call, from, length)?.unwrap_or(0),
+        Target::Bytes(slab) => {
+            let (start, length) = (slab.address(), slab.len());
+            call.state::<State>()?.kept.push(slab);
+            call.memory().add(crate::memory::Region { start, length, writable: false });
+            start + from
+        }
+    })
+}
+
+pub(super) fn slice_to_write(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let at = call.arguments[0];
+    match entry(call, at)? {
+        Some((_, dynptr)) if !dynptr.read_only => slice(shared, call),
+        _ => Ok(0),
+    }
+}
+
+pub(super) fn adjust(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [at, start, end, ..] = call.arguments;
+    let (start, end) = (start as u32, end as u32);
+    let Some((index, dynptr)) = entry(call, at)?.filter(|_| start <= end) else {
+        return code(Err(Errno::EINVAL));
+    };
+    if start > dynptr.size || end > dynptr.size {
+        return code(Err(Errno::ERANGE));
+    }
+    if let Some(dynptr) = call.state::<State>()?.dynptr(index) {
+        dynptr.offset += start;
+        dynptr.size = end - start;
+    }
+    Ok(0)
+}
+
+pub(super) fn is_null(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let at = call.arguments[0];
+    Ok(entry(call, at)?.is_none().into())
+}
+
+pub(super) fn is_read_only(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let at = call.arguments[0];
+    let found = entry(call, at)?;
+    Ok(found.is_some_and(|(_, dynptr)| dynptr.read_only).into())
+}
+
+pub(super) fn size(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let at = call.arguments[0];
+    value(match entry(call, at)? {
+        Some((_, dynptr)) => Ok(dynptr.size.into()),
+        None => Err(Errno::EINVAL),
+    })
+}
+
+pub(super) fn clone(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [at, to, ..] = call.arguments;
+    let found = entry(call, at)?.map(|(_, dynptr)| dynptr);
+    let is_there = found.is_some();
+    make(call, to, found)?;
+    code(if is_there { Ok(()) } else { Err(Errno::EINVAL) })
+}
+
+/// `bpf_dynptr_copy`, through memory of ours.
+pub(super) fn copy(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [to, to_offset, from, from_offset, length] = call.arguments;
+    let Ok(slab) = Slab::new(length & 0xffff_ffff).map(Arc::new) else {
+        return code(Err(Errno::ENOMEM));
+    };
+    let (start, whole) = (slab.address(), slab.len());
+    call.state::<State>()?.kept.push(slab);
+    call.memory().add(crate::memory::Region { start, length: whole, writable: true });
+    call.arguments = [start, length, from, from_offset, 0];
+    let result = match read(shared, call)? {
+        0 => {
+            call.arguments = [to, to_offset, start, length, 0];
+            write(shared, call)
+        }
+        error => Ok(error),
+    };
+    call.memory().take_back(start);
+    result
 }
 
 /// `BPF_MAX_USER_RINGBUF_SAMPLES`.

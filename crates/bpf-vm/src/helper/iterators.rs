@@ -6,21 +6,6 @@ use super::*;
 /// At most so many words of bits (`BITS_ITER_NR_WORDS_MAX`).
 const MOST_WORDS: u64 = 511;
 
-/// A function of the kernel, by name.
-pub(crate) fn kernel_function(shared: &Arc<Shared>, name: &str) -> Option<Helper> {
-    let function: fn(&Shared, &mut Call<'_, '_>) -> Outcome = match name {
-        "bpf_iter_bits_new" => bits_new,
-        "bpf_iter_bits_next" => bits_next,
-        "bpf_iter_bits_destroy" => bits_destroy,
-        "bpf_iter_num_new" => numbers_new,
-        "bpf_iter_num_next" => numbers_next,
-        "bpf_iter_num_destroy" => numbers_destroy,
-        _ => return None,
-    };
-    let shared = shared.clone();
-    Some(Arc::new(move |call: &mut Call<'_, '_>| function(&shared, call)))
-}
-
 /// Two words of the program's memory.
 fn words<const COUNT: usize>(call: &Call<'_, '_>, address: u64) -> Result<[u32; COUNT], Stop> {
     let mut words = [0; COUNT];
@@ -39,7 +24,7 @@ fn set_words(call: &mut Call<'_, '_>, address: u64, words: &[u32]) -> Result<(),
 
 /// `struct bpf_iter_bits`: the number of the copied bits among those of the run, how many bits
 /// there are, and the one that was found last, -1 before the first.
-fn bits_new(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+pub(super) fn bits_new(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [iterator, source, count, ..] = call.arguments;
     let count = count & 0xffff_ffff;
     set_words(call, iterator, &[0, 0, 0, u32::MAX])?;
@@ -64,7 +49,7 @@ fn bits_new(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
 }
 
 /// The address of the bit's number, inside of the iterator; NULL behind the last.
-fn bits_next(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+pub(super) fn bits_next(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [iterator, ..] = call.arguments;
     let [index, _, count, last] = words(call, iterator)?;
     if count == 0 || (last != u32::MAX && last >= count) {
@@ -80,7 +65,7 @@ fn bits_next(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     Ok(if next.is_some() { iterator + 12 } else { 0 })
 }
 
-fn bits_destroy(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+pub(super) fn bits_destroy(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [iterator, ..] = call.arguments;
     let [index, ..] = words::<4>(call, iterator)?;
     if let Some(bits) = call.state::<State>()?.bits.get_mut(index as usize) {
@@ -93,7 +78,7 @@ fn bits_destroy(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
 const MOST_ROUNDS: i64 = 8 << 20;
 
 /// `struct bpf_iter_num`: the number before the first, and the end.
-fn numbers_new(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+pub(super) fn numbers_new(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [iterator, start, end, ..] = call.arguments;
     let (start, end) = (start as i32, end as i32);
     set_words(call, iterator, &[0, 0])?;
@@ -108,7 +93,7 @@ fn numbers_new(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
 }
 
 /// The address of the number, inside of the iterator; NULL behind the last.
-fn numbers_next(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+pub(super) fn numbers_next(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [iterator, ..] = call.arguments;
     let [current, end] = words(call, iterator)?;
     // Wide, since the number before the smallest is the greatest.
@@ -121,7 +106,7 @@ fn numbers_next(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     Ok(iterator)
 }
 
-fn numbers_destroy(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+pub(super) fn numbers_destroy(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [iterator, ..] = call.arguments;
     set_words(call, iterator, &[0, 0])?;
     Ok(0)

@@ -1,6 +1,7 @@
 //! Time, randomness, the current process, and its memory.
 
 use super::*;
+use crate::world::Environment;
 
 pub(super) fn ktime(shared: &Shared, _: &mut Call<'_, '_>) -> Outcome {
     Ok(shared.time.now())
@@ -138,4 +139,59 @@ pub(super) fn storage_delete(shared: &Shared, call: &mut Call<'_, '_>) -> Outcom
     }
     let owner = process.pid.into();
     code(shared.map(map)?.delete_owner(owner))
+}
+
+/// The storage of a cgroup: those of the current process have the address that their numbers are.
+pub(super) fn cgroup_storage_get(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [map, cgroup, initial, flags, _] = call.arguments;
+    if cgroup == 0 {
+        return Ok(0);
+    }
+    sockets::storage_of(shared, call, map, cgroup, initial, flags)
+}
+
+pub(super) fn cgroup_storage_delete(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let [map, cgroup, ..] = call.arguments;
+    if cgroup == 0 {
+        return code(Err(Errno::EINVAL));
+    }
+    code(shared.map(map)?.delete_owner(cgroup))
+}
+
+/// `bpf_get_local_storage`: what the map has for the cgroup that the program is attached to, which
+/// here is the current process's. It is there from the start.
+pub(super) fn local_storage(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    /// `BPF_LOCAL_STORAGE_GET_F_CREATE`.
+    const CREATE: u64 = 1;
+    let map = call.arguments[0];
+    let per_cpu = shared.map(map)?.definition().kind == bpf_object::MapType::PER_CPU_CGROUP_STORAGE;
+    let Environment { cpu, process, .. } = &*call.state::<State>()?.environment;
+    // Values of CPUs are owned by the cgroup's number with the CPU's above it.
+    let cpu = if per_cpu { u64::from(*cpu) << 48 } else { 0 };
+    let owner = process.cgroup_id | cpu;
+    sockets::storage_of(shared, call, map, owner, 0, CREATE)
+}
+
+/// `BPF_F_SKIP_FIELD_MASK`, `BPF_F_USER_STACK` and those of each helper.
+const SKIP: u64 = 0xff;
+const USER_STACK: u64 = 1 << 8;
+
+/// There are no stacks to look at, as for a thread of the kernel that is asked for its user's.
+pub(super) fn stack_id(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    /// `BPF_F_FAST_STACK_CMP` and `BPF_F_REUSE_STACKID`.
+    const KNOWN: u64 = SKIP | USER_STACK | 1 << 9 | 1 << 10;
+    let [_, map, flags, ..] = call.arguments;
+    shared.map(map)?;
+    code(Err(if flags & !KNOWN == 0 { Errno::EFAULT } else { Errno::EINVAL }))
+}
+
+pub(super) fn stack(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    /// `BPF_F_USER_BUILD_ID`.
+    const KNOWN: u64 = SKIP | USER_STACK | 1 << 11;
+    let [_, to, size, flags, _] = call.arguments;
+    let size = size & 0xffff_ffff;
+    call.check(to, size, true)?;
+    call.write(to, &vec![0; size as usize])?;
+    let is_known = flags & !KNOWN == 0 && size.is_multiple_of(8);
+    code(Err(if is_known { Errno::EFAULT } else { Errno::EINVAL }))
 }

@@ -270,3 +270,48 @@ pub(super) fn fib_lookup(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     call.write(at, &bytes)?;
     Ok(result)
 }
+
+/// Whether a packet fits an interface (`bpf_skb_check_mtu` and `bpf_xdp_check_mtu`,
+/// net/core/filter.c, Linux 6.18).
+pub(super) fn check_mtu(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    /// `BPF_MTU_CHK_SEGS`.
+    const SEGMENTS: u64 = 1;
+    const FITS: u64 = 0;
+    const FRAGMENT_NEEDED: u64 = 1;
+    /// Of interfaces that nobody has described: the loopback's, and others'.
+    const LOOPBACK: u32 = 65536;
+    const ETHERNET: u32 = 1500;
+    const HEADER: i32 = 14;
+    let [_, ifindex, at, difference, flags] = call.arguments;
+    let known = u32::from_ne_bytes(call.read_array::<4>(at)?);
+    let (difference, ifindex) = (difference as i32, ifindex as u32);
+    let state = call.state::<State>()?;
+    let (is_skb, length) = (state.is_skb(), state.packet.map_or(0, |bounds| bounds.len()));
+    let own = match is_skb {
+        true => state.image.word(crate::context::sk_buff::IFINDEX),
+        false => state.image.word(crate::context::xdp_md::INGRESS_IFINDEX),
+    };
+    let is_wrong = match is_skb {
+        true => flags & !SEGMENTS != 0 || flags & SEGMENTS != 0 && (difference != 0 || known != 0),
+        false => flags != 0,
+    };
+    if is_wrong {
+        return code(Err(Errno::EINVAL));
+    }
+    let ifindex = if ifindex == 0 { own } else { ifindex };
+    let mtu = {
+        let world = shared.world.read().unwrap_or_else(PoisonError::into_inner);
+        match world.interface(ifindex) {
+            Some(interface) => Some(interface.mtu),
+            None if world.interfaces.is_empty() => {
+                Some(if ifindex == 1 { LOOPBACK } else { ETHERNET })
+            }
+            None => None,
+        }
+    };
+    let Some(mtu) = mtu else { return code(Err(Errno::ENODEV)) };
+    let length = if known == 0 { length as i32 } else { (known as i32).wrapping_add(HEADER) };
+    let fits = length.wrapping_add(difference) <= (mtu as i32).wrapping_add(HEADER);
+    call.write(at, &mtu.to_ne_bytes())?;
+    Ok(if fits { FITS } else { FRAGMENT_NEEDED })
+}

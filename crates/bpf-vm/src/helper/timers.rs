@@ -120,6 +120,29 @@ pub(super) fn start(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     })?)
 }
 
+/// Work queues are timers whose time is now: the callback runs when the clock is next advanced.
+pub(super) fn work_init(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    if call.arguments[2] != 0 {
+        return code(Err(Errno::EINVAL));
+    }
+    init(shared, call)
+}
+
+pub(super) fn work_callback(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    if call.arguments[2] != 0 {
+        return code(Err(Errno::EINVAL));
+    }
+    set_callback(shared, call)
+}
+
+pub(super) fn work_start(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    if call.arguments[1] != 0 {
+        return code(Err(Errno::EINVAL));
+    }
+    call.arguments[2] = 0;
+    start(shared, call)
+}
+
 /// One if the timer was set.
 pub(super) fn cancel(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     value(with(shared, call, |timer, _| {

@@ -241,7 +241,25 @@ impl MapDefinition {
                 must(self.key_size == 4 && self.value_size > 0)?;
                 if value > 0xffff - 64 { Err(Errno::E2BIG) } else { Ok(()) }
             }
+            // kernel/bpf/local_storage.c
+            MapType::CGROUP_STORAGE | MapType::PER_CPU_CGROUP_STORAGE => {
+                must(matches!(self.key_size, 8 | 16) && self.max_entries == 0)?;
+                must(self.value_size > 0)?;
+                only(flag::NUMA_NODE | flag::ACCESS)?;
+                access?;
+                if value > PAGE.into() { Err(Errno::E2BIG) } else { Ok(()) }
+            }
+            // kernel/bpf/stackmap.c: addresses or build ids, of at most 127 frames.
+            MapType::STACK_TRACE => {
+                only(flag::NUMA_NODE | flag::RDONLY | flag::WRONLY | STACK_BUILD_ID)?;
+                must(self.max_entries > 0 && self.key_size == 4)?;
+                let frame = if flags & STACK_BUILD_ID != 0 { 32 } else { 8 };
+                must(value >= 8 && value.is_multiple_of(frame) && value / frame <= 127)
+            }
             _ => Err(Errno::EINVAL),
         }
     }
 }
+
+/// `BPF_F_STACK_BUILD_ID`.
+const STACK_BUILD_ID: u32 = 1 << 5;

@@ -34,15 +34,36 @@ struct Binding<'a> {
     traced: bool,
 }
 
-/// The names of the kernel functions that a program calls, by their numbers.
-pub(super) type Functions = HashMap<i32, String>;
+/// The kernel functions that a program calls.
+#[derive(Debug, Default)]
+pub(super) struct Functions {
+    /// Their names by their numbers.
+    names: HashMap<i32, String>,
+    /// Of types that the program may make objects of.
+    sizes: Arc<HashMap<u32, u32>>,
+}
 
 pub(super) fn functions(object: &Object, linked: &bpf_object::Program) -> Functions {
     let named = |used: &bpf_object::ExternUse| {
         let name = &object.externs.get(used.external)?.name;
         Some((used.target?.0.cast_signed(), name.clone()))
     };
-    linked.externs.iter().filter_map(named).collect()
+    let names: HashMap<i32, String> = linked.externs.iter().filter_map(named).collect();
+    let makes = |name: &String| name.ends_with("obj_new_impl");
+    let sizes = match &object.types {
+        Some(types) if names.values().any(makes) => sizes(types),
+        _ => HashMap::new(),
+    };
+    Functions { names, sizes: Arc::new(sizes) }
+}
+
+/// Of all structures, by their numbers.
+fn sizes(types: &Btf) -> HashMap<u32, u32> {
+    let structures = types.own_types().filter_map(|(id, _)| match types.resolve(id) {
+        Some((_, Kind::Struct(composite))) => Some((id.0, composite.size)),
+        _ => None,
+    });
+    structures.collect()
 }
 
 impl Platform for Binding<'_> {
@@ -51,8 +72,9 @@ impl Platform for Binding<'_> {
     }
 
     fn kernel_function(&self, btf_id: i32, module: i16) -> Option<Helper> {
-        let name = self.functions.get(&btf_id).filter(|_| module == 0)?;
-        kernel_function(self.shared, name)
+        let name = self.functions.names.get(&btf_id).filter(|_| module == 0)?;
+        let sizes = self.functions.sizes.clone();
+        kernel_function(self.shared, name, move |id| sizes.get(&id).copied())
     }
 
     fn traced(&self) -> bool {
@@ -267,7 +289,8 @@ pub(super) fn definition(object: &Object, map: &bpf_object::Map, cpus: u32) -> M
     }
     if let (Some(types), Some(value)) = (&object.types, map.value_type) {
         definition.spin_lock = field(types, value, "bpf_spin_lock");
-        definition.timer = field(types, value, "bpf_timer");
+        let timer = field(types, value, "bpf_timer");
+        definition.timer = timer.or_else(|| field(types, value, "bpf_wq"));
     }
     definition.inner =
         map.inner.as_ref().map(|inner| Box::new(self::definition(object, inner, cpus)));

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use crate::context::{Endpoint, Skb, SocketAddress};
+use crate::context::{Endpoint, Skb, SocketAddress, Sysctl};
 use crate::helper::TunnelKey;
 use crate::state::{Redirect, State};
 
@@ -32,6 +32,11 @@ pub struct Outcome {
     pub assigned: Option<u64>,
     /// Where the socket was bound (`bpf_bind`).
     pub bound: Option<Endpoint>,
+    /// Of a message: for how many bytes the verdict is, and how many it waits for.
+    pub applied: Option<u32>,
+    pub corked: Option<u32>,
+    /// What a process reads or writes of the kernel's settings, as the program left it.
+    pub sysctl: Option<Sysctl>,
     /// As `bpf_set_retval` left it.
     pub return_value: i32,
 }
@@ -56,6 +61,9 @@ impl Outcome {
             options: mem::take(&mut state.options),
             assigned: state.assigned,
             bound: state.bound,
+            applied: state.applied,
+            corked: state.corked,
+            sysctl: state.sysctl.take(),
             return_value: state.return_value,
         }
     }

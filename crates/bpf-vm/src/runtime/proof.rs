@@ -27,7 +27,7 @@ impl Unchecked {
         let fits = match kind {
             Kind::Xdp => self.kind == ProgramType::XDP,
             Kind::Skb { .. } => takes_skb(self.kind),
-            Kind::SocketLookup | Kind::Other => false,
+            Kind::SocketLookup | Kind::Message | Kind::Other => false,
         };
         fits.then_some(&*self.program)
     }

@@ -4,8 +4,8 @@ use std::sync::{Arc, PoisonError};
 
 use super::{Outcome, ProgramHandle, RuntimeError};
 use crate::context::{
-    Image, Skb, Socket, SocketAddress, SocketLookup, SocketOperation, Xdp, sk_buff, sock_addr,
-    sock_ops,
+    Image, Message, Skb, Socket, SocketAddress, SocketLookup, SocketOperation, Sysctl, Xdp,
+    sk_buff, sk_msg, sock_addr, sock_ops,
 };
 use crate::memory::{Kept, Memory, Region};
 use crate::packet::Packet;
@@ -71,6 +71,29 @@ impl ProgramHandle {
     pub fn run_socket_lookup(&self, lookup: &SocketLookup) -> Result<Outcome, RuntimeError> {
         let image = lookup.image().map_err(RuntimeError::Memory)?;
         let mut state = self.state(Kind::SocketLookup, image);
+        self.run(&mut state, None)
+    }
+
+    /// Runs a program on what a process sends by a socket (`sk_msg`).
+    pub fn run_message(
+        &self,
+        bytes: &mut Packet,
+        message: &Message,
+    ) -> Result<Outcome, RuntimeError> {
+        let image = message.image().map_err(RuntimeError::Memory)?;
+        let mut state = self.state(Kind::Message, image);
+        state.packet = Some(bytes.bounds);
+        let outcome = self.run(&mut state, Some((&message.socket, sk_msg::SK)))?;
+        bytes.bounds = state.packet.unwrap_or(bytes.bounds);
+        Ok(outcome)
+    }
+
+    /// Runs a program on a process's access to a setting of the kernel; what it writes in the end
+    /// is in [`Outcome::sysctl`].
+    pub fn run_sysctl(&self, access: &Sysctl) -> Result<Outcome, RuntimeError> {
+        let image = access.image().map_err(RuntimeError::Memory)?;
+        let mut state = self.state(Kind::Other, image);
+        state.sysctl = Some(access.clone());
         self.run(&mut state, None)
     }
 
