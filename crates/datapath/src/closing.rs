@@ -6,21 +6,26 @@
 //!
 //! | socket | is closed when |
 //! |---|---|
-//! | UDP, connected through a service | its backend has left the service |
-//! | TCP | its backend has left, and no workload or slice has the address any more: one that ends, or isn't ready, may finish what it has begun |
+//! | UDP | its backend has left the service |
+//! | TCP | the same, and no workload or slice has the address any more: one that ends, or isn't ready, may finish what it has begun |
+//!
+//! One that was connected past the service is not ours to close: each remembers the service that it
+//! was connected through.
 
 use crate::place::locate;
-use abi::service::{Backend, SocketTranslation, SocketTranslationKey};
-use abi::{Address, Port};
-use bpf_kernel::Table;
+use abi::process::SocketOwner;
+use abi::service::Backend;
+use bpf_kernel::Map;
 use host::NetNamespace;
 use host::cgroup::Root;
 use host::sockets::{self, Socket, Transport};
 use model::{Place, Protocol};
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
+use zerocopy::FromBytes as _;
 
 /// What is to be closed, and where it may be.
 #[derive(Debug)]
@@ -35,9 +40,9 @@ pub struct Closing {
 #[derive(Debug)]
 struct Targets {
     /// Services that a backend has left.
-    udp: HashMap<SocketAddr, HashSet<u32>>,
-    tcp: HashSet<SocketAddr>,
-    translations: Table<SocketTranslationKey, SocketTranslation>,
+    departed: HashMap<(Transport, SocketAddr), HashSet<u32>>,
+    /// Socket storage: what each was connected through.
+    owners: Map,
 }
 
 impl Closing {
@@ -50,21 +55,23 @@ impl Closing {
         cgroups: Root,
         maps: &Path,
     ) -> crate::Result<Option<Self>> {
-        let mut udp: HashMap<SocketAddr, HashSet<u32>> = HashMap::new();
-        let mut tcp = HashSet::new();
+        let mut targets: HashMap<_, HashSet<u32>> = HashMap::new();
         for (service, backend) in departed {
             let address = SocketAddr::new(IpAddr::from(backend.address), backend.port.number());
-            if backend.protocol == Protocol::Udp.number() {
-                udp.entry(address).or_default().insert(*service);
+            let transport = if backend.protocol == Protocol::Udp.number() {
+                Transport::Udp
             } else if backend.protocol == Protocol::Tcp.number() && !is_listed(address.ip()) {
-                tcp.insert(address);
-            }
+                Transport::Tcp
+            } else {
+                continue;
+            };
+            targets.entry((transport, address)).or_default().insert(*service);
         }
-        if udp.is_empty() && tcp.is_empty() {
+        if targets.is_empty() {
             return Ok(None);
         }
-        let translations = Table::open(&maps.join(abi::maps::SOCKET_TRANSLATIONS))?;
-        let targets = Arc::new(Targets { udp, tcp, translations });
+        let owners = Map::open(&maps.join(abi::maps::SOCKET_OWNERS))?;
+        let targets = Arc::new(Targets { departed: targets, owners });
         Ok(Some(Closing { places, host, cgroups, targets }))
     }
 
@@ -87,7 +94,8 @@ impl Closing {
             }
             let targets = self.targets.clone();
             let done = tokio::task::spawn_blocking(move || {
-                sockets::close(&namespace, |socket| targets.includes(socket))
+                let owners = targets.owners.as_fd();
+                sockets::close(&namespace, Some(owners), |socket| targets.includes(socket))
             });
             match done.await {
                 Ok(Ok(count)) => closed += count,
@@ -112,20 +120,10 @@ impl Closing {
 
 impl Targets {
     fn includes(&self, socket: &Socket) -> bool {
-        match socket.transport {
-            Transport::Tcp => self.tcp.contains(&socket.remote),
-            Transport::Udp => self.udp.get(&socket.remote).is_some_and(|services| {
-                let key = SocketTranslationKey {
-                    cookie: socket.cookie,
-                    backend: Address::from(socket.remote.ip()),
-                    port: Port::new(socket.remote.port()),
-                    protocol: Protocol::Udp.number(),
-                    zero: [0; 5],
-                };
-                // One that sent there by itself is not ours to close.
-                let known = self.translations.get(&key).ok().flatten();
-                known.is_some_and(|translation| services.contains(&translation.service))
-            }),
-        }
+        let Some(services) = self.departed.get(&(socket.transport, socket.remote)) else {
+            return false;
+        };
+        let owner = socket.storage.as_ref().and_then(|it| SocketOwner::read_from_bytes(it).ok());
+        owner.is_some_and(|owner| services.contains(&owner.service))
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Closing another's socket (`SOCK_DESTROY`, Linux 4.9 with CONFIG_INET_DIAG_DESTROY) ends its calls
 //! with ECONNABORTED, so that its program notices at once what a timeout would tell it in minutes.
+//!
+//! What a socket keeps in a map of socket storage comes with it in the list (Linux 5.8).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
@@ -15,21 +17,21 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{Error, NetNamespace, Result};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     Tcp,
     Udp,
 }
 
 /// A socket that is connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
     pub transport: Transport,
     pub local: SocketAddr,
     /// IPv4 as such, also on a socket for both families.
     pub remote: SocketAddr,
-    /// The number that programs in the kernel know it by (`bpf_get_socket_cookie`).
-    pub cookie: u64,
+    /// The socket's value in the map that was asked about.
+    pub storage: Option<Vec<u8>>,
     id: Id,
     family: u8,
 }
@@ -90,6 +92,33 @@ struct Found {
     id: Id,
 }
 
+/// `struct nlattr`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct Attribute {
+    length: u16,
+    kind: u16,
+}
+
+/// The attribute that asks for the sockets' values in one map.
+#[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
+#[repr(C)]
+struct OfMap {
+    storages: Attribute,
+    map: Attribute,
+    descriptor: i32,
+}
+
+/// `INET_DIAG_REQ_SK_BPF_STORAGES`, and in it `SK_DIAG_BPF_STORAGE_REQ_MAP_FD`.
+const ASK_STORAGES: u16 = 2;
+const ASK_MAP: u16 = 1;
+/// `INET_DIAG_SK_BPF_STORAGES`, in it `SK_DIAG_BPF_STORAGE` for each map, and in that
+/// `SK_DIAG_BPF_STORAGE_MAP_VALUE`.
+const VALUE: [u16; 3] = [20, 1, 3];
+
+/// `struct inet_diag_msg`, after which attributes follow.
+const MESSAGE: usize = 72;
+
 const ANY: Id = Id {
     source_port: U16::ZERO,
     destination_port: U16::ZERO,
@@ -99,14 +128,19 @@ const ANY: Id = Id {
     cookie: [0; 2],
 };
 
-/// Closes the connected sockets that `wanted` picks; returns how many. Blocks for as long as it
-/// takes to list all.
-pub fn close(namespace: &NetNamespace, wanted: impl Fn(&Socket) -> bool + Send) -> Result<usize> {
+/// Closes the connected sockets that `wanted` picks, which is told what they keep in `storage`, a map
+/// of socket storage; returns how many. Blocks for as long as it takes to list all.
+pub fn close(
+    namespace: &NetNamespace,
+    storage: Option<BorrowedFd<'_>>,
+    wanted: impl Fn(&Socket) -> bool + Send,
+) -> Result<usize> {
     namespace.run(move || {
         let mut closed = 0;
         for transport in [Transport::Tcp, Transport::Udp] {
             for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
-                let found = list(transport, family).map_err(|source| failed("list", source))?;
+                let found =
+                    list(transport, family, storage).map_err(|source| failed("list", source))?;
                 for socket in found.iter().filter(|socket| wanted(socket)) {
                     match destroy(socket) {
                         Ok(()) => closed += 1,
@@ -148,14 +182,14 @@ fn request(kind: u16, flags: i32, transport: Transport, family: u8, id: Id) -> R
 }
 
 /// Sends a request and hands out the messages of the answer, until the last.
-fn ask(request: &Request, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+fn ask(request: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
     let diag = socket(
         AddressFamily::Netlink,
         SockType::Raw,
         SockFlag::SOCK_CLOEXEC,
         SockProtocol::NetlinkSockDiag,
     )?;
-    sendto(diag.as_raw_fd(), request.as_bytes(), &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+    sendto(diag.as_raw_fd(), request, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
     let mut buffer = vec![0; 64 << 10];
     loop {
         let length = recv(diag.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
@@ -181,16 +215,31 @@ fn ask(request: &Request, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     }
 }
 
-fn list(transport: Transport, family: u8) -> io::Result<Vec<Socket>> {
+fn list(
+    transport: Transport,
+    family: u8,
+    storage: Option<BorrowedFd<'_>>,
+) -> io::Result<Vec<Socket>> {
     let mut sockets = Vec::new();
-    let request = request(BY_FAMILY, libc::NLM_F_DUMP, transport, family, ANY);
-    let listed = ask(&request, |body| {
+    let mut request = request(BY_FAMILY, libc::NLM_F_DUMP, transport, family, ANY);
+    let of_map = storage.map(|map| OfMap {
+        storages: Attribute {
+            length: size_of::<OfMap>() as u16,
+            kind: ASK_STORAGES | libc::NLA_F_NESTED as u16,
+        },
+        map: Attribute { length: (size_of::<Attribute>() + 4) as u16, kind: ASK_MAP },
+        descriptor: map.as_raw_fd(),
+    });
+    let mut bytes = of_map.as_ref().map_or_else(Vec::new, |it| it.as_bytes().to_vec());
+    request.header.length += bytes.len() as u32;
+    bytes.splice(..0, request.as_bytes().iter().copied());
+    let listed = ask(&bytes, |body| {
         let Ok((found, _)) = Found::read_from_prefix(body) else { return };
         sockets.push(Socket {
             transport,
             local: address(found.family, found.id.source, found.id.source_port),
             remote: address(found.family, found.id.destination, found.id.destination_port),
-            cookie: u64::from(found.id.cookie[1]) << 32 | u64::from(found.id.cookie[0]),
+            storage: value(body.get(MESSAGE..).unwrap_or_default(), &VALUE).map(<[u8]>::to_vec),
             id: found.id,
             family: found.family,
         });
@@ -205,7 +254,20 @@ fn list(transport: Transport, family: u8) -> io::Result<Vec<Socket>> {
 
 fn destroy(socket: &Socket) -> io::Result<()> {
     let request = request(DESTROY, libc::NLM_F_ACK, socket.transport, socket.family, socket.id);
-    ask(&request, |_| {})
+    ask(request.as_bytes(), |_| {})
+}
+
+/// What stands in the attribute of the last kind, which is in that of the one before, and so on.
+fn value<'a>(mut attributes: &'a [u8], path: &[u16]) -> Option<&'a [u8]> {
+    let Some((wanted, inner)) = path.split_first() else { return Some(attributes) };
+    loop {
+        let (Attribute { length, kind }, _) = Attribute::read_from_prefix(attributes).ok()?;
+        let body = attributes.get(size_of::<Attribute>()..usize::from(length))?;
+        if kind & libc::NLA_TYPE_MASK as u16 == *wanted {
+            return value(body, inner);
+        }
+        attributes = attributes.get(usize::from(length).next_multiple_of(4)..)?;
+    }
 }
 
 fn address(family: u8, bytes: [u8; 16], port: U16) -> SocketAddr {
@@ -221,6 +283,22 @@ mod tests {
     use super::*;
     use std::io::Read as _;
     use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    #[test]
+    fn attributes_in_attributes() {
+        let check = |bytes: &[u8], path: &[u16], expected: Option<&[u8]>| {
+            assert_eq!(value(bytes, path), expected, "{bytes:?} {path:?}");
+        };
+        let nested = [4, 0, 7, 0, 12, 0, 20, 0x80, 8, 0, 3, 0, 1, 2, 3, 4];
+        check(&nested, &[7], Some(&[]));
+        check(&nested, &[20, 3], Some(&[1, 2, 3, 4]));
+        check(&nested, &[20, 1], None);
+        check(&nested, &[21], None);
+        // Cut short, and one that doesn't even hold itself.
+        check(&nested[..14], &[20, 3], None);
+        check(&[3, 0, 1, 0], &[1], None);
+        check(&[0, 0, 1, 0], &[2], None);
+    }
 
     #[test]
     fn closes_what_was_picked_and_nothing_else() {
@@ -245,7 +323,7 @@ mod tests {
             SocketAddr::new("127.0.0.1".parse().unwrap(), listener.local_addr().unwrap().port());
         let udp = server.local_addr().unwrap();
         let closed =
-            close(&namespace, |socket| socket.remote == tcp || socket.remote == udp).unwrap();
+            close(&namespace, None, |socket| socket.remote == tcp || socket.remote == udp).unwrap();
         assert_eq!(closed, 2);
         let error = doomed.read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);

@@ -11,7 +11,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testkit::gate::Feature;
@@ -21,7 +21,7 @@ use testkit::{Binaries, Node, Plan, Pod, require_kernel, require_root};
 
 use world::{
     ASKED, EVERYBODY, NODE_PORT, PATIENCE, WINDOW, balanced, check, cluster, external, names, plan,
-    web, world,
+    slices, web, world,
 };
 
 #[test]
@@ -225,4 +225,39 @@ fn sockets_to_a_backend_that_has_left_are_closed() {
     let targets = vec![Target::new(Transport::Udp, cluster()[0], 80); ASKED];
     let found = names(&again.probe(&targets, PATIENCE).unwrap());
     assert_eq!(found, BTreeSet::from([stays.probe.name().to_owned()]));
+}
+
+#[test]
+fn a_connection_past_the_service_is_left_alone() {
+    require_root!();
+    require_kernel!(Feature::Ipv6);
+    let mut world = world();
+    let far = world.everybody().remove(1);
+    world.apply(web(|_| {}), &[far]);
+    let through = Target::new(Transport::Tcp, cluster()[0], 80);
+    let past = Target::new(Transport::Tcp, world.far.0.addresses[0], 8080);
+    let client = &mut world.inside.probe;
+    let opened = client.begin_hold(&[through, past], Duration::from_millis(20)).unwrap();
+    assert!(opened.iter().all(|held| held.backend == "far"), "{opened:?}");
+    for slice in slices(&[]) {
+        world.node.skep().apply(&[slice]).unwrap();
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let before = loop {
+        let held = world.inside.probe.held().unwrap();
+        if held[0].broken.is_some() {
+            break held;
+        }
+        assert!(Instant::now() < deadline, "still open: {held:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    loop {
+        let held = world.inside.probe.held().unwrap();
+        assert_eq!(held[1].broken, None);
+        if held[1].exchanges > before[1].exchanges + 5 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "goes on no more: {held:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
