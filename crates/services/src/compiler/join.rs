@@ -114,7 +114,7 @@ fn candidate(endpoint: &SliceEndpoint, publish_not_ready: bool) -> Candidate {
     Candidate {
         workload: None,
         ready,
-        refused: !ready && !(endpoint.serving && endpoint.terminating),
+        refused: !(ready || endpoint.serving && endpoint.terminating),
         node: endpoint.node.clone(),
         zone: endpoint.zone.clone(),
         for_zones: endpoint.for_zones.clone(),
