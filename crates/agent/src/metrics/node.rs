@@ -11,13 +11,16 @@ const MOST_SERVICES: usize = 1000;
 
 type Number = fn(&v1::StatusResponse) -> u64;
 
+/// A metric, what it tells, and its number for one of what it is told of.
+type Row<T, N> = (&'static str, &'static str, fn(&T) -> N);
+
 pub fn write(text: &mut Text, status: &v1::StatusResponse, policy_revision: u32) {
     text.head("skep_build_info", Kind::Gauge, "1, with what runs here.");
     let labels = [("version", status.version.as_str()), ("kernel", &status.kernel_release)];
     text.line("skep_build_info", &labels, 1);
     counts(text, status, policy_revision);
     programs(text, status);
-    let gauges: [(&str, &str, fn(&v1::MapStatus) -> u64); 2] = [
+    let gauges: [Row<v1::MapStatus, u64>; 2] = [
         ("skep_map_entries", "Entries of a map in use.", |map| map.entries),
         ("skep_map_capacity", "Entries that a map takes.", |map| map.capacity),
     ];
@@ -65,7 +68,7 @@ fn counts(text: &mut Text, status: &v1::StatusResponse, policy_revision: u32) {
 }
 
 fn programs(text: &mut Text, status: &v1::StatusResponse) {
-    let gauges: [(&str, &str, fn(&v1::ProgramStatus) -> u32); 2] = [
+    let gauges: [Row<v1::ProgramStatus, u32>; 2] = [
         ("skep_programs_attached", "Places that have the program.", |it| it.attached),
         ("skep_programs_wanted", "Places that should have it.", |it| it.wanted),
     ];
@@ -78,7 +81,7 @@ fn programs(text: &mut Text, status: &v1::StatusResponse) {
 }
 
 fn traffic(text: &mut Text, status: &v1::StatusResponse) {
-    let drops: [(&str, &str, fn(&v1::DropCount) -> u64); 2] = [
+    let drops: [Row<v1::DropCount, u64>; 2] = [
         ("skep_dropped_packets_total", "Packets dropped, by reason.", |it| it.packets),
         ("skep_dropped_bytes_total", "Bytes of these packets.", |it| it.bytes),
     ];
@@ -185,42 +188,44 @@ pub fn write_services(text: &mut Text, services: &[v1::Service], totals: &Servic
     }
     let omitted = backends.len().saturating_sub(MOST_SERVICES);
     let shown: Vec<&Labels> = backends.keys().take(MOST_SERVICES).collect();
-    let with = |labels: &'_ Labels, write: &mut dyn FnMut(&[(&str, &str)])| {
-        let (namespace, service, port) = labels;
-        write(&[("namespace", namespace), ("service", service), ("port", port)]);
-    };
     let metric = "skep_service_backends";
     text.head(metric, Kind::Gauge, "Backends of a service's port, by state.");
     for labels in &shown {
         for (state, wanted) in [("ready", true), ("terminating", false)] {
             let count = backends[*labels].values().filter(|ready| **ready == wanted).count();
-            with(labels, &mut |labels| {
-                text.line(metric, &[labels, &[("state", state)]].concat(), count);
-            });
+            text.line(metric, &[&pairs(labels)[..], &[("state", state)]].concat(), count);
         }
     }
-    let gauges: [(&str, Kind, &str, fn(&ServiceTotal) -> u64); 3] = [
+    let series: [(Kind, Row<ServiceTotal, u64>); 3] = [
         (
-            "skep_service_connections",
             Kind::Gauge,
-            "Flows of a service's port in the connection table.",
-            |it| it.open,
+            (
+                "skep_service_connections",
+                "Flows of a service's port in the connection table.",
+                |it| it.open,
+            ),
         ),
         (
-            "skep_service_packets_total",
             Kind::Counter,
-            "Packets of these and earlier flows, both ways, at the latest walk of the table.",
-            |it| it.packets,
+            (
+                "skep_service_packets_total",
+                "Packets of these and earlier flows, both ways, at the latest walk of the table.",
+                |it| it.packets,
+            ),
         ),
-        ("skep_service_bytes_total", Kind::Counter, "Bytes of these packets.", |it| it.bytes),
+        (Kind::Counter, ("skep_service_bytes_total", "Bytes of these packets.", |it| it.bytes)),
     ];
-    for (metric, kind, help, value) in gauges {
+    for (kind, (metric, help, value)) in series {
         text.head(metric, kind, help);
         for labels in &shown {
             let total = totals.0.get(*labels).copied().unwrap_or_default();
-            with(labels, &mut |labels| text.line(metric, labels, value(&total)));
+            text.line(metric, &pairs(labels), value(&total));
         }
     }
     let help = "Ports of services without series of their own: there are too many.";
     text.single("skep_service_series_omitted", Kind::Gauge, help, omitted);
+}
+
+fn pairs((namespace, service, port): &Labels) -> [(&str, &str); 3] {
+    [("namespace", namespace), ("service", service), ("port", port)]
 }
