@@ -1,5 +1,6 @@
 //! The walk over all paths: one at a time, the others wait.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bpf_interface::caller::{Caller, Privilege};
@@ -41,7 +42,6 @@ pub(crate) struct Checkpoint {
 pub(crate) struct Return {
     pub state: State,
     pub slot: usize,
-    pub to: CheckpointId,
 }
 
 /// A path that waits for its turn.
@@ -75,7 +75,8 @@ pub(crate) struct Engine<'a> {
     /// Checkpoints by slot, the newest last.
     pub at: Vec<Vec<CheckpointId>>,
     pub pending: Vec<Pending>,
-    pub returns: Vec<Return>,
+    /// By the checkpoint that they came back to.
+    pub returns: BTreeMap<CheckpointId, Vec<Return>>,
     /// How many marks have been set, of what is read and needed.
     pub marks: u64,
     /// The last number that was given to a reference or group.

@@ -243,29 +243,28 @@ impl Engine<'_> {
     /// the whole loop has been walked.
     fn join_again_later(&mut self, id: CheckpointId) {
         let (state, slot) = (self.state.clone(), self.slot);
-        self.returns.push(Return { state, slot, to: id });
+        self.returns.entry(id).or_default().push(Return { state, slot });
     }
 
     /// Some loop may be done: what is read and needed in it goes round until nothing is added.
     pub fn finish_loops(&mut self) {
-        if self.returns.is_empty() {
+        // Few checkpoints with many returns, and this is asked whenever a path ends.
+        let finished = |to: &CheckpointId| !self.is_unfinished(*to);
+        let finished: Vec<CheckpointId> = self.returns.keys().copied().filter(finished).collect();
+        if finished.is_empty() {
             return;
         }
-        let mut returns = std::mem::take(&mut self.returns);
-        let (done, open): (Vec<Return>, Vec<Return>) =
-            returns.drain(..).partition(|back| !self.is_unfinished(back.to));
-        self.returns = open;
-        if done.is_empty() {
-            return;
-        }
+        let done: Vec<(CheckpointId, Vec<Return>)> =
+            finished.iter().filter_map(|to| self.returns.remove_entry(to)).collect();
         let (state, slot) = (self.state.clone(), self.slot);
         loop {
             let before = self.marks;
-            for back in &done {
+            for (to, back) in done.iter().flat_map(|(to, all)| all.iter().map(move |it| (*to, it)))
+            {
                 self.state = back.state.clone();
                 self.slot = back.slot;
                 self.in_history = true;
-                self.join(back.to);
+                self.join(to);
             }
             if self.marks == before {
                 break;

@@ -1,5 +1,7 @@
 //! The order of things: form, maps, the main function, the global functions, the stack.
 
+use std::collections::BTreeMap;
+
 use bpf_object::btf::Kind as TypeKind;
 use bpf_object::{PointerTarget, ProgramType};
 
@@ -52,7 +54,7 @@ pub(crate) fn judge(request: &Request<'_>, maps: Vec<MapInfo>) -> (Verdict, Vec<
         checkpoints: Vec::new(),
         at: vec![Vec::new(); length],
         pending: Vec::new(),
-        returns: Vec::new(),
+        returns: BTreeMap::new(),
         marks: 0,
         last_id: 0,
         in_history: false,
