@@ -1,11 +1,13 @@
 //! What a node is connected to: namespaces behind interfaces of its own.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use host::Netlink;
+use anyhow::{Context as _, Result, ensure};
 use host::link::{Mac, VethPair};
 use host::route::Route;
+use host::{NetNamespace, Netlink};
 use ipnet::IpNet;
 
 use crate::{Node, Workload};
@@ -58,6 +60,28 @@ impl Neighbour {
             }
             anyhow::Ok(())
         })?;
+        wait_for(&machine.place.netns, router)?;
         Ok(Self { machine, interface, router, addresses })
     }
+}
+
+/// The kernel takes a link into use some time after it has been set up, on a loaded machine more than
+/// a second. Until then nobody is found at its IPv6 addresses.
+fn wait_for(namespace: &NetNamespace, router: [IpAddr; 2]) -> Result<()> {
+    const DISCARD: u16 = 9;
+    const PATIENCE: Duration = Duration::from_secs(20);
+    namespace.run(move || {
+        for address in router {
+            let started = Instant::now();
+            loop {
+                let target = SocketAddr::new(address, DISCARD);
+                match TcpStream::connect_timeout(&target, Duration::from_secs(1)) {
+                    Err(error) if error.kind() == ErrorKind::ConnectionRefused => break,
+                    other => ensure!(started.elapsed() < PATIENCE, "{target}: {other:?}"),
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        Ok(())
+    })?
 }
