@@ -9,13 +9,14 @@
 //! | UDP | its backend has left the service |
 //! | TCP | the same, and no workload or slice has the address any more: one that ends, or isn't ready, may finish what it has begun |
 //!
-//! One that was connected past the service is not ours to close: each remembers the service that it
-//! was connected through.
+//! One that was connected past the service is not ours to close: a TCP socket remembers what it was
+//! connected through, and of UDP sockets there is a table.
 
 use crate::place::locate;
 use abi::process::SocketOwner;
-use abi::service::Backend;
-use bpf_kernel::Map;
+use abi::service::{Backend, SocketTranslation, SocketTranslationKey};
+use abi::{Address, Port};
+use bpf_kernel::{Map, Table};
 use host::NetNamespace;
 use host::cgroup::Root;
 use host::sockets::{self, Socket, Transport};
@@ -41,8 +42,9 @@ pub struct Closing {
 struct Targets {
     /// Services that a backend has left.
     departed: HashMap<(Transport, SocketAddr), HashSet<u32>>,
-    /// Socket storage: what each was connected through.
+    /// Socket storage.
     owners: Map,
+    translations: Table<SocketTranslationKey, SocketTranslation>,
 }
 
 impl Closing {
@@ -71,7 +73,8 @@ impl Closing {
             return Ok(None);
         }
         let owners = Map::open(&maps.join(abi::maps::SOCKET_OWNERS))?;
-        let targets = Arc::new(Targets { departed: targets, owners });
+        let translations = Table::open(&maps.join(abi::maps::SOCKET_TRANSLATIONS))?;
+        let targets = Arc::new(Targets { departed: targets, owners, translations });
         Ok(Some(Closing { places, host, cgroups, targets }))
     }
 
@@ -123,7 +126,22 @@ impl Targets {
         let Some(services) = self.departed.get(&(socket.transport, socket.remote)) else {
             return false;
         };
-        let owner = socket.storage.as_ref().and_then(|it| SocketOwner::read_from_bytes(it).ok());
-        owner.is_some_and(|owner| services.contains(&owner.service))
+        let service = match socket.transport {
+            Transport::Tcp => {
+                let owner = socket.storage.as_deref().map(SocketOwner::read_from_bytes);
+                owner.and_then(Result::ok).map(|owner| owner.service)
+            }
+            Transport::Udp => {
+                let key = SocketTranslationKey {
+                    cookie: socket.cookie,
+                    backend: Address::from(socket.remote.ip()),
+                    port: Port::new(socket.remote.port()),
+                    protocol: Protocol::Udp.number(),
+                    zero: [0; 5],
+                };
+                self.translations.get(&key).ok().flatten().map(|known| known.service)
+            }
+        };
+        service.is_some_and(|service| services.contains(&service))
     }
 }

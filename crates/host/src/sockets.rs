@@ -3,7 +3,8 @@
 //! Closing another's socket (`SOCK_DESTROY`, Linux 4.9 with CONFIG_INET_DIAG_DESTROY) ends its calls
 //! with ECONNABORTED, so that its program notices at once what a timeout would tell it in minutes.
 //!
-//! What a socket keeps in a map of socket storage comes with it in the list (Linux 5.8).
+//! What a TCP socket keeps in a map of socket storage comes with it in the list (Linux 5.8; not with
+//! UDP sockets, as `inet_sk_diag_fill` of net/ipv4/inet_diag.c ends earlier for them).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -30,7 +31,9 @@ pub struct Socket {
     pub local: SocketAddr,
     /// IPv4 as such, also on a socket for both families.
     pub remote: SocketAddr,
-    /// The socket's value in the map that was asked about.
+    /// The number that programs in the kernel know it by (`bpf_get_socket_cookie`).
+    pub cookie: u64,
+    /// A TCP socket's value in the map that was asked about.
     pub storage: Option<Vec<u8>>,
     id: Id,
     family: u8,
@@ -128,8 +131,8 @@ const ANY: Id = Id {
     cookie: [0; 2],
 };
 
-/// Closes the connected sockets that `wanted` picks, which is told what they keep in `storage`, a map
-/// of socket storage; returns how many. Blocks for as long as it takes to list all.
+/// Closes the connected sockets that `wanted` picks, which is told what those of TCP keep in `storage`,
+/// a map of socket storage; returns how many. Blocks for as long as it takes to list all.
 pub fn close(
     namespace: &NetNamespace,
     storage: Option<BorrowedFd<'_>>,
@@ -239,6 +242,7 @@ fn list(
             transport,
             local: address(found.family, found.id.source, found.id.source_port),
             remote: address(found.family, found.id.destination, found.id.destination_port),
+            cookie: u64::from(found.id.cookie[1]) << 32 | u64::from(found.id.cookie[0]),
             storage: value(body.get(MESSAGE..).unwrap_or_default(), &VALUE).map(<[u8]>::to_vec),
             id: found.id,
             family: found.family,

@@ -7,10 +7,10 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// A folder with files that commands run in.
-struct Place(TempDir);
+pub struct Place(TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Place(tempfile::tempdir().unwrap())
     }
 
@@ -23,14 +23,14 @@ impl Place {
         self.0.path()
     }
 
-    fn skep(&self, line: &str) -> Ran {
+    pub fn skep(&self, line: &str) -> Ran {
         let mut command = skep(line);
         command.current_dir(self.path());
         Ran::of(command)
     }
 
     /// Compiles C for BPF. False, and says so, without a clang.
-    fn clang(&self, name: &str, text: &str) -> bool {
+    pub fn clang(&self, name: &str, text: &str) -> bool {
         std::fs::write(self.path().join(format!("{name}.c")), text).unwrap();
         for clang in ["clang", "clang-19", "clang-18", "clang-17", "clang-16", "clang-15"] {
             let done = Command::new(clang)
