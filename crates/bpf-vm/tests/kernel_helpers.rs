@@ -125,6 +125,25 @@ fn xdp_call() -> BoxedStrategy<Call> {
     .boxed()
 }
 
+/// Whether a frame is cut after it has outgrown the room that the kernel leaves before it. Its buffer
+/// was moved then, and the transport header of a test run, which nobody has set, counts as set ever
+/// after (`skb_headers_offset_update` adds to the mark for "not set"): by an accident that no frame
+/// from a device meets, it can be cut to nearly nothing.
+fn cuts_what_was_moved(calls: &[Call]) -> bool {
+    /// `NET_SKB_PAD`.
+    const ROOM: i64 = 64;
+    let mut grown = 0;
+    calls.iter().any(|call| {
+        grown += match (call.id, call.arguments.first()) {
+            (43 | 50, Some(Number(length))) => *length.max(&0),
+            (31, _) => 20,
+            (18, _) => 4,
+            _ => 0,
+        };
+        call.id == 38 && grown > ROOM
+    })
+}
+
 /// `csum_diff` has no context: its arguments begin one register earlier.
 fn fix(text: String) -> String {
     let lines: Vec<&str> = text.lines().collect();
@@ -167,7 +186,9 @@ fn check(kind: u32, calls: BoxedStrategy<Call>, fields: &[u32]) {
     let engines = if cfg!(target_arch = "x86_64") { &engines[..] } else { &engines[..1] };
     let mut runner =
         TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(400) });
-    let cases = (prop::collection::vec(calls, 1..8), packets());
+    let calls = prop::collection::vec(calls, 1..8)
+        .prop_filter("a moved frame isn't cut", |calls| !cuts_what_was_moved(calls));
+    let cases = (calls, packets());
     let result = runner.run(&cases, |(calls, bytes)| {
         let text = fix(source(&calls, fields));
         let instructions = assemble(&text, Syntax::Llvm).expect("it assembles");
