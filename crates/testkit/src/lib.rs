@@ -30,7 +30,7 @@ pub mod skep;
 pub use binaries::Binaries;
 pub use host::process::boot_time;
 pub use node::{Node, Workload};
-pub use outside::Neighbour;
+pub use outside::{Link, Neighbour};
 pub use place::Place;
 pub use pod::{Plan, Pod};
 pub use skep::Skep;

@@ -2,6 +2,7 @@
 //! standard input, one line of JSON a request.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
@@ -17,6 +18,7 @@ pub mod serve;
 mod arrivals;
 mod ask;
 mod change;
+mod decapsulate;
 mod fetch;
 mod hold;
 mod steady;
@@ -56,6 +58,23 @@ impl Probe {
     /// Serves ports of both transports that have them.
     pub fn serve(&mut self, transport: Transport, port: u16) -> Result<()> {
         match self.ask(&Request::Serve { transport, port })? {
+            Response::Done => Ok(()),
+            other => self.unexpected(&other),
+        }
+    }
+
+    /// Serves UDP on one address, which answers then have as source.
+    pub fn serve_at(&mut self, address: SocketAddr) -> Result<()> {
+        match self.ask(&Request::ServeAt { address })? {
+            Response::Done => Ok(()),
+            other => self.unexpected(&other),
+        }
+    }
+
+    /// Takes packets out of IPIP, GUE (UDP port 6080) and Geneve (6081), and receives what was
+    /// inside. Its network namespace must have the inner destinations.
+    pub fn decapsulate(&mut self) -> Result<()> {
+        match self.ask(&Request::Decapsulate)? {
             Response::Done => Ok(()),
             other => self.unexpected(&other),
         }

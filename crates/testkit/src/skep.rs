@@ -4,8 +4,10 @@ use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::manifest;
@@ -42,6 +44,26 @@ impl Skep {
     /// Applies the documents; when it returns they are in force.
     pub fn apply(&self, documents: &[Value]) -> Result<String> {
         self.with_stream("apply", &manifest::stream(documents))
+    }
+
+    /// Waits until the edge balancer is on all its interfaces.
+    pub fn wait_for_balancer(&self) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(20);
+        let started = Instant::now();
+        loop {
+            let status = self.json(&["lb", "status"]);
+            let attached = status.as_ref().is_ok_and(|status| {
+                let interfaces = status[0]["interfaces"].as_array();
+                interfaces.is_some_and(|all| {
+                    !all.is_empty() && all.iter().all(|one| one["attachment"].is_string())
+                })
+            });
+            if attached {
+                return Ok(());
+            }
+            ensure!(started.elapsed() < PATIENCE, "the balancer is on no interface: {status:?}");
+            sleep(Duration::from_millis(20));
+        }
     }
 
     /// Deletes what the documents name; when it returns it is no longer in force.

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -79,7 +78,7 @@ impl Backend {
         let backend = Backend { neighbour, probe: Some(probe), agent };
         let skep =
             Skep { binary: node.binaries().skep.clone(), socket: folder.join("run/skepd.sock") };
-        wait_for_interfaces(&skep, &folder.join("skepd.log"));
+        skep.wait_for_balancer().unwrap();
         backend
     }
 }
@@ -88,25 +87,6 @@ impl Drop for Backend {
     fn drop(&mut self) {
         let _ = self.agent.kill();
         let _ = self.agent.wait();
-    }
-}
-
-fn wait_for_interfaces(skep: &Skep, log: &PathBuf) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let status = skep.json(&["lb", "status"]);
-        let attached = status.as_ref().is_ok_and(|status| {
-            let interfaces = status[0]["interfaces"].as_array();
-            interfaces.is_some_and(|all| {
-                !all.is_empty() && all.iter().all(|one| one["attachment"].is_string())
-            })
-        });
-        if attached {
-            return;
-        }
-        let log = || fs::read_to_string(log).unwrap_or_default();
-        assert!(Instant::now() < deadline, "{status:?}\n{}", log());
-        sleep(Duration::from_millis(20));
     }
 }
 
@@ -192,7 +172,7 @@ impl World {
 
     fn apply(&self, manifest: Value) {
         self.node.skep().apply(&[manifest]).unwrap();
-        wait_for_interfaces(&self.node.skep(), &self.node.folder().join("skepd.log"));
+        self.node.skep().wait_for_balancer().unwrap();
     }
 
     fn ask(&mut self, transport: Transport, address: IpAddr, window: Duration) -> Vec<Outcome> {

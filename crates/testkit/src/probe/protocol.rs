@@ -31,6 +31,12 @@ pub enum Request {
         transport: Transport,
         port: u16,
     },
+    /// Serve UDP on one address alone, which answers then have.
+    ServeAt {
+        address: SocketAddr,
+    },
+    /// Take packets out of IPIP, GUE and Geneve.
+    Decapsulate,
     /// Probe all at once.
     Probe {
         targets: Vec<Target>,

@@ -11,7 +11,7 @@ use super::arrivals::Arrivals;
 use super::hold::Hold;
 use super::protocol::{Request, Response, Transport};
 use super::steady::Steady;
-use super::{ask, change, fetch};
+use super::{ask, change, decapsulate, fetch};
 
 /// As many as any test opens at once.
 const BACKLOG: u32 = 1024;
@@ -30,6 +30,19 @@ pub async fn run(name: String) -> io::Result<()> {
             Request::Serve { transport, port } => match serve(&name, transport, port) {
                 Ok(()) => Response::Done,
                 Err(error) => Response::Failed(format!("cannot serve {transport}/{port}: {error}")),
+            },
+            Request::ServeAt { address } => {
+                match std::net::UdpSocket::bind(address).and_then(udp) {
+                    Ok(socket) => {
+                        tokio::spawn(serve_udp(socket, format!("{name}\n")));
+                        Response::Done
+                    }
+                    Err(error) => Response::Failed(format!("cannot serve {address}: {error}")),
+                }
+            }
+            Request::Decapsulate => match decapsulate::start() {
+                Ok(()) => Response::Done,
+                Err(error) => Response::Failed(format!("cannot decapsulate: {error}")),
             },
             Request::Probe { targets, window_ms } => {
                 Response::Outcomes(ask::all(targets, window_ms).await)
@@ -99,6 +112,10 @@ fn listen(port: u16) -> io::Result<TcpListener> {
 fn bind(port: u16) -> io::Result<UdpSocket> {
     let socket = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))
         .or_else(|_| std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)))?;
+    udp(socket)
+}
+
+fn udp(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     UdpSocket::from_std(socket)
 }

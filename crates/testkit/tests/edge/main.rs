@@ -1,0 +1,5 @@
+//! The edge balancer with real sockets and its backends a router away, which send their answers past
+//! it.
+
+mod flows;
+mod world;
