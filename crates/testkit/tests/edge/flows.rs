@@ -95,7 +95,8 @@ impl Flows {
 fn only_flows_of_dead_backends_break() {
     require_root!();
     require_kernel!(Feature::Ipv6);
-    let world = World::new(2, BACKENDS);
+    let mut world = World::new(2, BACKENDS);
+    world.have_vips();
     let none = BTreeSet::new;
     let mut flows =
         Flows { world, absent: none(), draining: none(), down: none(), dead: BTreeSet::new() };

@@ -56,7 +56,6 @@ impl World {
         let names: Vec<String> = (0..backends).map(name).collect();
         let neighbours = Neighbour::connect_all(&router, &names, FIRST_BACKEND).unwrap();
         let backends = neighbours.into_iter().zip(&names).map(|(neighbour, name)| {
-            has_vips(&neighbour);
             let mut probe = Probe::start(&binaries.probe, &neighbour.machine.place, name).unwrap();
             probe.decapsulate().unwrap();
             probe.serve(Transport::Tcp, PORT).unwrap();
@@ -74,6 +73,13 @@ impl World {
         let world = World { client: (client, probe), backends, balancers, _router: router };
         world.lead(0);
         world
+    }
+
+    /// Backends take VIPs for their own, as behind a balancer that leaves the destination as it is.
+    pub fn have_vips(&mut self) {
+        for Backend { neighbour, .. } in &self.backends {
+            has_vips(neighbour);
+        }
     }
 
     /// The router sends what is for VIPs to this balancer.
