@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use bpf_isa::encode;
+use bpf_isa::text::{Syntax, assemble};
 use bpf_kernel::attach::XdpMode;
 use bpf_kernel::{Map, MapKind, MapLayout, Program, ProgramKind, TestRun};
 use host::NetNamespace;
@@ -49,57 +51,14 @@ pub struct Wrapper {
     _bare: Program,
 }
 
-/// Registers.
-const R0: u8 = 0;
-const R1: u8 = 1;
-const R2: u8 = 2;
-const R3: u8 = 3;
-const R6: u8 = 6;
-const R7: u8 = 7;
-const R8: u8 = 8;
-
 const XDP_DROP: i32 = 1;
 const XDP_TX: i32 = 3;
 
-fn instruction(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> [u8; 8] {
-    let [o0, o1] = offset.to_le_bytes();
-    let [i0, i1, i2, i3] = immediate.to_le_bytes();
-    [code, from << 4 | to, o0, o1, i0, i1, i2, i3]
-}
-
-/// Builds instructions by name.
-struct Code(Vec<[u8; 8]>);
-
-impl Code {
-    fn push(&mut self, code: u8, to: u8, from: u8, offset: i16, immediate: i32) {
-        self.0.push(instruction(code, to, from, offset, immediate));
-    }
-
-    fn copy(&mut self, to: u8, from: u8) {
-        self.push(0xbf, to, from, 0, 0);
-    }
-
-    fn set(&mut self, to: u8, value: i32) {
-        self.push(0xb7, to, 0, 0, value);
-    }
-
-    fn call(&mut self, helper: i32) {
-        self.push(0x85, 0, 0, 0, helper);
-    }
-
-    fn exit(&mut self) {
-        self.push(0x95, 0, 0, 0, 0);
-    }
-
-    /// A 64-bit constant; `source` 1 means the map with that descriptor.
-    fn wide(&mut self, to: u8, source: u8, value: u64) {
-        self.push(0x18, to, source, 0, value as u32 as i32);
-        self.push(0, 0, 0, 0, (value >> 32) as u32 as i32);
-    }
-
-    fn load_word(&mut self, to: u8, from: u8, offset: i16) {
-        self.push(0x61, to, from, offset, 0);
-    }
+/// A program from its text, which is ours.
+fn program(name: &str, kind: ProgramKind, text: &str) -> Result<Program> {
+    let code = encode(&assemble(text, Syntax::Llvm)?);
+    let (instructions, _) = code.as_chunks();
+    Ok(Program::from_instructions(name, kind, instructions)?)
 }
 
 impl Wrapper {
@@ -119,10 +78,10 @@ impl Wrapper {
             .set_program(0, target.unwrap_or(&bare))
             .context("the program under test can't be tail-called")?;
         let frame = traffic.frame()?;
-        let code = code(traffic, &frame, &targets);
+        let text = text(traffic, &frame, &targets)?;
         // A tail call wants the same hook on both sides.
         let kind = target.map_or(ProgramKind::XDP, Program::kind);
-        let program = Program::from_instructions("wrapper", kind, &code)?;
+        let program = program("wrapper", kind, &text)?;
         Ok(Wrapper { program, frame, _targets: targets, _bare: bare })
     }
 
@@ -133,64 +92,61 @@ impl Wrapper {
     }
 }
 
-fn code(traffic: &Traffic, frame: &[u8], targets: &Map) -> Vec<[u8; 8]> {
-    const ADJUST_HEAD: i32 = 44;
-    const RANDOM: i32 = 7;
-    const TAIL_CALL: i32 = 12;
-    let length = frame.len() as i32;
+/// Takes off what the run before put before the packet, makes the packet of a random flow and hands it
+/// on. Helpers: 44 `bpf_xdp_adjust_head`, 7 `bpf_get_prandom_u32`, 12 `bpf_tail_call`.
+fn text(traffic: &Traffic, frame: &[u8], targets: &Map) -> Result<String> {
+    let length = frame.len();
     // Last word of the client's address, last byte of the VIP's.
     let (client, vip) = if traffic.v6 { (14 + 8 + 12, 14 + 24 + 15) } else { (14 + 12, 14 + 19) };
-    let mut code = Code(Vec::new());
-    code.copy(R6, R1);
-    // Off with what the run before put before the packet.
-    code.load_word(R2, R6, 4);
-    code.load_word(R3, R6, 0);
-    code.push(0x1f, R2, R3, 0, 0);
-    code.push(0x07, R2, 0, 0, -length);
-    code.copy(R1, R6);
-    code.call(ADJUST_HEAD);
-    code.call(RANDOM);
-    code.copy(R7, R0);
-    // Which flow, and from that which VIP.
-    if traffic.flows != u32::MAX {
-        code.push(0x94, R7, 0, 0, traffic.flows as i32);
-    }
-    code.copy(R8, R7);
-    code.push(0x94, R8, 0, 0, traffic.vips as i32);
-    code.push(0x07, R8, 0, 0, 1);
-    code.push(0x24, R7, 0, 0, 0x9e37_79b1_u32 as i32);
-    code.load_word(R2, R6, 0);
-    code.load_word(R3, R6, 4);
-    code.copy(R1, R2);
-    code.push(0x07, R1, 0, 0, length);
-    // To the drop, if the frame is not what it should be.
-    let drop_at = code.0.len();
-    code.push(0x2d, R1, R3, 0, 0);
-    let mut head = [0; 16];
-    head.copy_from_slice(&frame[..16]);
-    let half = |at: usize| {
-        let mut word = [0; 8];
-        word.copy_from_slice(&head[at..at + 8]);
-        u64::from_le_bytes(word)
+    let flow = match traffic.flows {
+        u32::MAX => String::new(),
+        flows => format!("w7 %= {flows}"),
+    };
+    let vip = match traffic.elsewhere {
+        true => String::new(),
+        false => format!("*(u8 *)(r2 + {vip}) = w8"),
     };
     // Only 14 bytes are the Ethernet header's, but the next two never change.
-    code.wide(R1, 0, half(0));
-    code.push(0x7b, R2, R1, 0, 0);
-    code.wide(R1, 0, half(8));
-    code.push(0x7b, R2, R1, 8, 0);
-    code.push(0x63, R2, R7, client, 0);
-    if !traffic.elsewhere {
-        code.push(0x73, R2, R8, vip, 0);
-    }
-    code.copy(R1, R6);
-    code.wide(R2, 1, targets.as_fd().as_raw_fd() as u64);
-    code.set(R3, 0);
-    code.call(TAIL_CALL);
-    let end = code.0.len();
-    code.set(R0, XDP_DROP);
-    code.exit();
-    code.0[drop_at] = instruction(0x2d, R1, R3, (end - drop_at - 1) as i16, 0);
-    code.0
+    let (start, _) = frame.as_chunks();
+    let [first, second] = [0, 1].map(|at| start.get(at).copied().map(u64::from_le_bytes));
+    let first = first.context("the frame has no header")?;
+    let second = second.context("the frame has no header")?;
+    Ok(format!(
+        "r6 = r1
+        r2 = *(u32 *)(r6 + 4)
+        r3 = *(u32 *)(r6 + 0)
+        r2 -= r3
+        r2 += -{length}
+        r1 = r6
+        call 44
+        call 7
+        r7 = r0
+        {flow}
+        r8 = r7
+        w8 %= {vips}
+        r8 += 1
+        w7 *= 0x9e3779b1
+        r2 = *(u32 *)(r6 + 0)
+        r3 = *(u32 *)(r6 + 4)
+        r1 = r2
+        r1 += {length}
+        if r1 > r3 goto drop
+        r1 = {first} ll
+        *(u64 *)(r2 + 0) = r1
+        r1 = {second} ll
+        *(u64 *)(r2 + 8) = r1
+        *(u32 *)(r2 + {client}) = w7
+        {vip}
+        r1 = r6
+        ld_pseudo r2, 1, {targets}
+        r3 = 0
+        call 12
+        drop:
+        r0 = {XDP_DROP}
+        exit",
+        vips = traffic.vips,
+        targets = targets.as_fd().as_raw_fd(),
+    ))
 }
 
 /// A pair of interfaces in a namespace of its own. Frames are put into the first as if it sent them;
@@ -217,39 +173,33 @@ impl Drop for Unmounted {
 /// What IPIP costs at the least: room for the outer header is made, it and the Ethernet header are
 /// written as constants, the frame is sent back. Nothing is looked up, summed or counted.
 pub fn floor(kind: ProgramKind) -> Result<Program> {
-    const ADJUST_HEAD: i32 = 44;
-    const OUTER: i32 = 20;
-    const WRITTEN: i32 = 14 + OUTER;
-    let mut code = Code(Vec::new());
-    code.copy(R6, R1);
-    code.set(R2, -OUTER);
-    code.call(ADJUST_HEAD);
-    code.load_word(R2, R6, 0);
-    code.load_word(R3, R6, 4);
-    code.copy(R1, R2);
-    code.push(0x07, R1, 0, 0, WRITTEN);
-    let drop_at = code.0.len();
-    code.push(0x2d, R1, R3, 0, 0);
-    code.wide(R1, 0, 0x4242_4242_4242_4242);
-    for offset in [0, 8, 16, 24] {
-        code.push(0x7b, R2, R1, offset, 0);
-    }
-    code.push(0x6b, R2, R1, 32, 0);
-    code.set(R0, XDP_TX);
-    code.exit();
-    let end = code.0.len();
-    code.set(R0, XDP_DROP);
-    code.exit();
-    code.0[drop_at] = instruction(0x2d, R1, R3, (end - drop_at - 1) as i16, 0);
-    Ok(Program::from_instructions("floor", kind, &code.0)?)
+    let text = format!(
+        "r6 = r1
+        r2 = -20
+        call 44
+        r2 = *(u32 *)(r6 + 0)
+        r3 = *(u32 *)(r6 + 4)
+        r1 = r2
+        r1 += 34
+        if r1 > r3 goto drop
+        r1 = 0x4242424242424242 ll
+        *(u64 *)(r2 + 0) = r1
+        *(u64 *)(r2 + 8) = r1
+        *(u64 *)(r2 + 16) = r1
+        *(u64 *)(r2 + 24) = r1
+        *(u16 *)(r2 + 32) = w1
+        r0 = {XDP_TX}
+        exit
+        drop:
+        r0 = {XDP_DROP}
+        exit"
+    );
+    program("floor", kind, &text)
 }
 
 /// A program that only returns.
 fn returns(name: &str, kind: ProgramKind, action: i32) -> Result<Program> {
-    let mut code = Code(Vec::new());
-    code.set(R0, action);
-    code.exit();
-    Ok(Program::from_instructions(name, kind, &code.0)?)
+    program(name, kind, &format!("r0 = {action}\nexit"))
 }
 
 impl Veth {

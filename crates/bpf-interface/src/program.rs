@@ -77,6 +77,33 @@ pub fn returns(caller: &Caller<'_>, void: bool) -> Returns {
     }
 }
 
+/// What a program's result means to the kernel, if results of its type have names
+/// (include/uapi/linux/bpf.h, include/uapi/linux/pkt_cls.h).
+pub fn action_name(program: P, result: u32) -> Option<&'static str> {
+    const XDP: [&str; 5] = ["XDP_ABORTED", "XDP_DROP", "XDP_PASS", "XDP_TX", "XDP_REDIRECT"];
+    const TC: [&str; 9] = [
+        "TC_ACT_OK",
+        "TC_ACT_RECLASSIFY",
+        "TC_ACT_SHOT",
+        "TC_ACT_PIPE",
+        "TC_ACT_STOLEN",
+        "TC_ACT_QUEUED",
+        "TC_ACT_REPEAT",
+        "TC_ACT_REDIRECT",
+        "TC_ACT_TRAP",
+    ];
+    /// -1
+    const TC_ACT_UNSPEC: u32 = u32::MAX;
+    let names: &[&str] = match program {
+        P::XDP => &XDP,
+        P::CLASSIFIER | P::ACTION if result == TC_ACT_UNSPEC => return Some("TC_ACT_UNSPEC"),
+        P::CLASSIFIER | P::ACTION => &TC,
+        P::CGROUP_SKB => &["deny", "allow"],
+        _ => &[],
+    };
+    names.get(result as usize).copied()
+}
+
 /// Timer and work-queue callbacks return zero (Linux 5.15 and later).
 pub const ASYNCHRONOUS_CALLBACK: Returns = Returns::range(0, 0);
 

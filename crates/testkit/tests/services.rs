@@ -10,7 +10,7 @@ use testkit::manifest::{labels, service};
 use testkit::probe::{Outcome, Target, Transport, Verdict};
 use testkit::{Binaries, Node, Plan, Pod, require_kernel, require_root};
 
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(10);
 const ASKED: usize = 400;
 
 fn plan<'a>(name: &'a str, ports: &'a [u16], sockets: bool) -> Plan<'a> {

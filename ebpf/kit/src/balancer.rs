@@ -30,14 +30,6 @@ type FlowTable<const MAX: usize> = Map<
     { aya_ebpf::bindings::BPF_F_NO_COMMON_LRU as usize },
 >;
 
-macro_rules! maps {
-    ($($name:literal $symbol:ident: $ty:ty;)*) => {$(
-        #[unsafe(link_section = ".maps")]
-        #[unsafe(export_name = $name)]
-        pub static $symbol: $ty = <$ty>::new();
-    )*};
-}
-
 maps! {
     "lb_settings" SETTINGS: Array<Settings, 1>;
     "lb_frontends" FRONTENDS: Hash<FrontEndKey, FrontEnd, { capacity::FRONTENDS as usize }>;

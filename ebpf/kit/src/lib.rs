@@ -6,6 +6,15 @@
 #![no_std]
 #![feature(asm_experimental_arch)]
 
+/// Maps, each with its name in the object.
+macro_rules! maps {
+    ($($name:literal $symbol:ident: $ty:ty;)*) => {$(
+        #[unsafe(link_section = ".maps")]
+        #[unsafe(export_name = $name)]
+        pub static $symbol: $ty = <$ty>::new();
+    )*};
+}
+
 pub mod balancer;
 pub mod kernel;
 pub mod map;

@@ -16,14 +16,6 @@ use abi::service::{
 };
 use abi::state::{Limiter, State, limiter};
 
-macro_rules! maps {
-    ($($name:literal $symbol:ident: $ty:ty;)*) => {$(
-        #[unsafe(link_section = ".maps")]
-        #[unsafe(export_name = $name)]
-        pub static $symbol: $ty = <$ty>::new();
-    )*};
-}
-
 maps! {
     "state" STATE: Array<State, 1>;
     "endpoints" ENDPOINTS: Hash<Address, Endpoint, { capacity::ENDPOINTS as usize }>;

@@ -1,6 +1,6 @@
 //! Help, completions and manual pages.
 
-use crate::agent::{Ran, skep};
+use crate::ran::{Ran, skep};
 
 fn ok(line: &str) -> String {
     let ran = Ran::of(skep(line));

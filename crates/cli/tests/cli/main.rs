@@ -3,9 +3,12 @@
 mod agent;
 mod balancer;
 mod help;
+#[path = "../programs/ran.rs"]
+mod ran;
 
-use agent::{Canned, Ran, skep};
+use agent::Canned;
 use insta::assert_snapshot;
+use ran::{Ran, skep};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 

@@ -6,7 +6,9 @@ pub fn skep(line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
     command
         .args(line.split_whitespace())
+        .env("TZ", "UTC")
         .env("COLUMNS", "100")
+        .env_remove("SKEP_SOCKET")
         .env_remove("NO_COLOR")
         .stdin(Stdio::null());
     command

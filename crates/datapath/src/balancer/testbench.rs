@@ -49,27 +49,6 @@ impl Program {
     pub const fn is_xdp(self) -> bool {
         matches!(self, Program::Balance | Program::Decapsulate)
     }
-
-    /// The name of what the program returned, as `linux/bpf.h` and `linux/pkt_cls.h` call it.
-    pub fn verdict(self, action: u32) -> String {
-        const XDP: [&str; 5] = ["XDP_ABORTED", "XDP_DROP", "XDP_PASS", "XDP_TX", "XDP_REDIRECT"];
-        const TC: [&str; 8] = [
-            "TC_ACT_OK",
-            "TC_ACT_RECLASSIFY",
-            "TC_ACT_SHOT",
-            "TC_ACT_PIPE",
-            "TC_ACT_STOLEN",
-            "TC_ACT_QUEUED",
-            "TC_ACT_REPEAT",
-            "TC_ACT_REDIRECT",
-        ];
-        let names: &[&str] = if self.is_xdp() { &XDP } else { &TC };
-        match names.get(action as usize) {
-            Some(name) => (*name).to_owned(),
-            None if !self.is_xdp() && action == u32::MAX => "TC_ACT_UNSPEC".to_owned(),
-            None => action.to_string(),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -82,7 +61,8 @@ pub struct TestBench {
 /// What came out of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    pub verdict: String,
+    /// What the program returned.
+    pub action: u32,
     pub frame: Vec<u8>,
 }
 
@@ -124,6 +104,6 @@ impl TestBench {
             context,
             repeat: 1,
         })?;
-        Ok(Outcome { verdict: program.verdict(run.action), frame: run.data })
+        Ok(Outcome { action: run.action, frame: run.data })
     }
 }

@@ -3,6 +3,8 @@
 use crate::failure::Failure;
 use crate::output::{Paint, Screen, diagnostic};
 use api::v1::File;
+use bpf_interface::program::action_name;
+use bpf_object::ProgramType;
 use clap::ValueEnum;
 use datapath::testbench::{Line, Outcome, Program, TestBench, differences, read_lines};
 use model::{LoadBalancer, Object};
@@ -119,7 +121,7 @@ impl Bench {
             false => balancer.run_tc(program.symbol(), &line.input, line.mark),
         }
         .map_err(unable)?;
-        Ok(Outcome { verdict: program.verdict(outcome.value as u32), frame })
+        Ok(Outcome { action: outcome.value as u32, frame })
     }
 }
 
@@ -148,6 +150,7 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
             })?),
             None => None,
         };
+    let kind = if program.is_xdp() { ProgramType::XDP } else { ProgramType::CLASSIFIER };
     let mut bench = Bench::load(args, program, object.as_deref())?;
     let (mut passed, mut wrong) = (0, 0);
     for (index, path) in args.config.iter().enumerate() {
@@ -156,9 +159,12 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
         for line in lines.iter().filter(|line| group.is_none_or(|group| *group == line.group)) {
             let outcome = bench.run(line)?;
             let mut problems = differences(&line.expected, &outcome.frame, &line.any);
-            if outcome.verdict != line.verdict {
-                problems
-                    .insert(0, format!("verdict: {} instead of {}", outcome.verdict, line.verdict));
+            let verdict = match action_name(kind, outcome.action) {
+                Some(name) => name.to_owned(),
+                None => outcome.action.to_string(),
+            };
+            if verdict != line.verdict {
+                problems.insert(0, format!("verdict: {verdict} instead of {}", line.verdict));
             }
             if problems.is_empty() {
                 passed += 1;

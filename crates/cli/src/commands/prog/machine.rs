@@ -2,6 +2,7 @@
 
 use super::object_file::ObjectFile;
 use crate::failure::Failure;
+use bpf_interface::program::action_name;
 use bpf_kernel::TestRun;
 use bpf_kernel::linked::{Load, Maps};
 use bpf_object::btf::Btf;
@@ -339,30 +340,10 @@ fn run_ours(
     })
 }
 
-/// A value's name among the actions of its program type (include/uapi/linux/bpf.h and pkt_cls.h).
+/// A result with its name, if its program type has names for them.
 pub fn action(kind: ProgramType, value: u64) -> String {
-    const XDP: [&str; 5] = ["XDP_ABORTED", "XDP_DROP", "XDP_PASS", "XDP_TX", "XDP_REDIRECT"];
-    const TC: [&str; 9] = [
-        "TC_ACT_OK",
-        "TC_ACT_RECLASSIFY",
-        "TC_ACT_SHOT",
-        "TC_ACT_PIPE",
-        "TC_ACT_STOLEN",
-        "TC_ACT_QUEUED",
-        "TC_ACT_REPEAT",
-        "TC_ACT_REDIRECT",
-        "TC_ACT_TRAP",
-    ];
     let number = value as u32 as i32;
-    let index = usize::try_from(number).ok();
-    let name = match kind {
-        ProgramType::XDP => index.and_then(|index| XDP.get(index)),
-        ProgramType::CLASSIFIER | ProgramType::ACTION if number == -1 => Some(&"TC_ACT_UNSPEC"),
-        ProgramType::CLASSIFIER | ProgramType::ACTION => index.and_then(|index| TC.get(index)),
-        ProgramType::CGROUP_SKB => index.and_then(|index| ["deny", "allow"].get(index)),
-        _ => None,
-    };
-    match name {
+    match action_name(kind, value as u32) {
         Some(name) => format!("{name} ({number})"),
         None => number.to_string(),
     }

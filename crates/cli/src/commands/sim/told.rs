@@ -3,6 +3,8 @@
 use super::{Sent, fate};
 use crate::output::{Paint, Style};
 use abi::event::{FlowEvent, FlowKind};
+use bpf_interface::program::action_name;
+use bpf_object::ProgramType;
 use model::Model;
 use policy::explain::DirectionState;
 use policy::{Explanation, Party};
@@ -178,9 +180,7 @@ impl Told<'_> {
 
     /// What the edge balancer did, line by line.
     fn balanced(&self, balanced: &Balanced) -> Vec<String> {
-        const ACTIONS: [&str; 5] =
-            ["XDP_ABORTED", "XDP_DROP", "XDP_PASS", "XDP_TX", "XDP_REDIRECT"];
-        let action = ACTIONS.get(balanced.action as usize).copied().unwrap_or("?");
+        let action = action_name(ProgramType::XDP, balanced.action).unwrap_or("?");
         let mut lines = Vec::new();
         match (&balanced.vip, balanced.backend) {
             (Some(vip), Some(backend)) => lines.push(format!("{vip} by backend {backend}")),
