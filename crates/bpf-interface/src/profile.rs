@@ -69,6 +69,11 @@ impl Profile {
         }
     }
 
+    /// It was made by versions from those of other kernels, not by trying.
+    pub fn is_derived(&self) -> bool {
+        self.source.starts_with("derived")
+    }
+
     pub fn has(&self, feature: &Feature) -> Has {
         let tried = |has: bool| if has { Has::Yes } else { Has::No };
         match feature {

@@ -28,6 +28,8 @@ pub enum Argument {
         size: u32,
         pointer: bool,
     },
+    /// A pointer to integers, which is a number to programs; before Linux 5.17 it can't be read.
+    Integers,
     Structure(Pointer),
     /// Key or value of a map's entry, for its iterator; its size is the map's.
     Buffer {
@@ -249,7 +251,7 @@ fn pointer(kernel: &Btf, id: TypeId, to: TypeId, trusted: bool) -> Argument {
     match kernel.resolve(to) {
         // `void *` and pointers to integers are numbers as far as safety goes.
         None if to == TypeId::VOID => Argument::Number { size: 8, pointer: true },
-        Some((_, Kind::Int(_))) => Argument::Number { size: 8, pointer: true },
+        Some((_, Kind::Int(_))) => Argument::Integers,
         Some((structure, Kind::Struct(_) | Kind::Union(_))) => {
             Argument::Structure(Pointer { structure, nullable: false, trusted, space })
         }

@@ -345,8 +345,14 @@ fn attach_target(kind: &ProgramKind, kernel: &Btf) -> Option<TypeId> {
     }
 }
 
+/// Kernels that refuse the types get them in the kinds that old ones know.
 fn load_types(types: &Btf) -> Result<OwnedFd, Error> {
-    let bytes = types.loadable().to_bytes();
+    let whole = load_as(&types.loadable());
+    whole.or_else(|error| load_as(&types.loadable_by_old()).map_err(|_| error))
+}
+
+fn load_as(types: &Btf) -> Result<OwnedFd, Error> {
+    let bytes = types.to_bytes();
     let mut log = vec![0; 1 << 16];
     let mut attr = sys::BtfLoad {
         btf: sys::address(bytes.as_slice()),

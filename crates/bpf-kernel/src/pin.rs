@@ -73,6 +73,11 @@ pub(crate) fn replace(fd: BorrowedFd<'_>, path: &Path) -> Result<(), Error> {
     name.push("+new");
     let beside = path.with_file_name(name);
     unpin(&beside)?;
-    pin(fd, &beside)?;
+    // The name beside it is nothing to who asked for this one.
+    pin(fd, &beside).map_err(|error| match error {
+        Error::NotBpffs { .. } => Error::NotBpffs { path: path.to_owned() },
+        Error::Pin { source, .. } => Error::Pin { path: path.to_owned(), source },
+        other => other,
+    })?;
     fs::rename(&beside, path).map_err(|source| Error::Pin { path: path.to_owned(), source })
 }

@@ -8,6 +8,7 @@ use bpf_interface::typed::Signature;
 use bpf_isa::Instruction;
 use bpf_object::btf::Btf;
 
+use crate::change::Change;
 use crate::code::Code;
 use crate::global_function::GlobalArgument;
 use crate::maps::MapInfo;
@@ -113,6 +114,11 @@ pub(crate) struct Engine<'a> {
 impl<'a> Engine<'a> {
     pub fn privileged(&self) -> bool {
         self.request.options.privileged
+    }
+
+    /// Whether the kernel that is asked for has that rule.
+    pub fn has(&self, change: Change) -> bool {
+        self.request.options.rules.has(change)
     }
 
     /// Walks all paths from the present state on.

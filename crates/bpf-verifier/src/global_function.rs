@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use bpf_object::btf::{Kind as TypeKind, TypeId};
 
+use crate::change::Change;
 use crate::engine::Engine;
 use crate::register::{Flags, Kind, Register};
 use crate::rule::Rule;
@@ -75,7 +76,10 @@ impl Engine<'_> {
         kind: TypeId,
     ) -> Check<GlobalArgument> {
         let tags = crate::signature::tags(types, function, number);
-        let tagged = |tag: &str| tags.iter().any(|found| *found == format!("arg:{tag}"));
+        let tagged = |tag: &str| {
+            self.has(Change::ArgumentTags)
+                && tags.iter().any(|found| *found == format!("arg:{tag}"))
+        };
         let is_number = crate::signature::is_number(types, kind);
         if tagged("arena") {
             return Ok(GlobalArgument::Arena);
@@ -101,6 +105,12 @@ impl Engine<'_> {
         let target_name = self.typedef_name(types, *target);
         if tagged("ctx") || self.is_context_type(&target_name) {
             return Ok(GlobalArgument::Context);
+        }
+        if !self.has(Change::MemoryForFunctions) {
+            return refuse(
+                Rule::GlobalFunction,
+                format!("Arg#{number} type PTR in {name}() is not supported yet."),
+            );
         }
         let nullable = tagged("nullable") || !tagged("nonnull");
         if tagged("trusted") {

@@ -5,8 +5,10 @@ use bpf_interface::helper;
 use bpf_interface::kfunc::{self, Flags as Traits};
 use bpf_interface::prototype::What;
 use bpf_isa::Callee;
+use bpf_object::ProgramType;
 use bpf_object::btf::{Kind as TypeKind, TypeId};
 
+use crate::change::Change;
 use crate::code::Calls;
 use crate::engine::{Engine, Next};
 use crate::register::{Flags, Register};
@@ -40,7 +42,21 @@ impl<'a> KernelCalls<'a> {
 
     fn traits(&self, slot: usize, callee: Callee) -> Option<Traits> {
         let Callee::Kernel { btf_id, .. } = callee else { return None };
-        kfunc::for_program(&self.caller, self.name(slot, btf_id)?).ok()
+        self.allowed(self.name(slot, btf_id)?).ok()
+    }
+
+    /// What the tables say of the function, if this program may call it.
+    fn allowed(&self, name: &str) -> Result<Traits, kfunc::Denied> {
+        let rules = self.request.options.rules;
+        let as_tracing = self.caller.program == ProgramType::RAW_TRACEPOINT
+            && rules.has(Change::RawTracepointFunctions);
+        match as_tracing {
+            true => {
+                let tracing = Caller { program: ProgramType::TRACING, ..self.caller };
+                kfunc::for_program(&tracing, name)
+            }
+            false => kfunc::for_program(&self.caller, name),
+        }
     }
 
     pub fn named(&self, slot: usize, callee: Callee) -> Option<&'a str> {
@@ -124,7 +140,7 @@ impl<'a> Engine<'a> {
         let Some(name) = self.kfunc_name(self.slot, btf_id) else {
             return unmodelled(format!("the kernel function of type {btf_id}, which has no name"));
         };
-        let traits = match kfunc::for_program(&self.caller, name) {
+        let traits = match self.kernel_calls().allowed(name) {
             Ok(traits) => traits,
             Err(kfunc::Denied::Program) => {
                 return refuse(

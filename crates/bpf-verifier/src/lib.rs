@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod change;
 mod code;
 mod dynptr;
 mod engine;
@@ -41,6 +42,7 @@ mod tnum;
 mod verdict;
 mod verify;
 
+pub use change::Rules;
 pub use request::{Options, Request};
 pub use rule::Rule;
 pub use verdict::{

@@ -15,7 +15,7 @@ mod map_value;
 mod stack;
 mod structure;
 
-pub(crate) use stack::Fills;
+pub(crate) use stack::{By, Fills};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {

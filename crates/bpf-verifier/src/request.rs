@@ -3,6 +3,8 @@
 use bpf_object::btf::Btf;
 use bpf_object::{Object, Program, ProgramKind};
 
+use crate::change::Rules;
+
 /// A program and what it is for.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
@@ -17,6 +19,8 @@ pub struct Request<'a> {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// Whose kernel's.
+    pub rules: Rules,
     /// The loader has `CAP_BPF` and `CAP_PERFMON`: pointers may leak, loops are allowed.
     pub privileged: bool,
     /// `BPF_F_STRICT_ALIGNMENT`: accesses must be aligned even where the processor doesn't care.
@@ -36,6 +40,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            rules: Rules::default(),
             privileged: true,
             strict_alignment: false,
             any_alignment: false,

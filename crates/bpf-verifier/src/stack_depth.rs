@@ -1,5 +1,6 @@
 //! The frames along chains of calls (kernel/bpf/verifier.c, Linux 6.12: check_max_stack_depth).
 
+use crate::change::Change;
 use crate::engine::Engine;
 use crate::rule::Rule;
 use crate::state::MAX_FRAMES;
@@ -35,8 +36,10 @@ impl Engine<'_> {
                 ),
             );
         }
-        // Each frame is rounded up to 16 bytes where functions are compiled.
-        let own = (self.own_depth(index) + 15) / 16 * 16;
+        let own = match self.has(Change::FineStack) {
+            true => (self.own_depth(index) + 15) / 16 * 16,
+            false => (self.own_depth(index).max(1) + 31) / 32 * 32,
+        };
         let total = above + own;
         if total > crate::stack::MAX_STACK {
             return refuse(

@@ -13,6 +13,7 @@ use crate::{Options, Request, Rule, Touched, Verdict};
 mod calls;
 mod explained;
 mod flow;
+mod kernels;
 mod memory;
 mod numbers;
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use bpf_object::btf::Kind as TypeKind;
-use bpf_object::{PointerTarget, ProgramType};
+use bpf_object::{MapType, PointerTarget, ProgramType};
 
+use crate::change::Change;
 use crate::code::Code;
 use crate::engine::{Engine, caller};
 use crate::kfunc_call::KernelCalls;
@@ -191,7 +192,8 @@ impl Engine<'_> {
             );
         }
         if kind.program == P::LSM {
-            if bpf_interface::hook::is_lsm_disabled(&kind.target) {
+            let closed = bpf_interface::hook::is_lsm_disabled(&kind.target);
+            if closed && self.has(Change::LsmResults) {
                 return refuse(
                     Rule::AttachTarget,
                     format!("attach_btf_id bpf_lsm_{} points to disabled hook", kind.target),
@@ -256,6 +258,11 @@ impl Engine<'_> {
         use bpf_interface::program::{self, MapDenied};
         use bpf_object::ProgramType as P;
         let map = &self.maps[index];
+        let is_simple = matches!(map.kind, MapType::ARRAY | MapType::HASH | MapType::LRU_HASH);
+        if self.caller.sleepable && !is_simple && !self.has(Change::SleepableMaps) {
+            let message = "Sleepable programs can only use array and hash maps";
+            return refuse(Rule::MapUse, message);
+        }
         let specials: Vec<_> = map.record.fields.iter().map(|field| field.special).collect();
         let message = match program::allows_map(&self.caller, map.kind, &specials) {
             Ok(()) => return Ok(()),

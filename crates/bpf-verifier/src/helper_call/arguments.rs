@@ -5,7 +5,8 @@ use bpf_interface::prototype::{Argument, What};
 use bpf_object::MapType;
 
 use super::*;
-use crate::memory::Fills;
+use crate::change::Change;
+use crate::memory::{By, Fills};
 use crate::register::Flags;
 
 /// Sizes are below this (`BPF_MAX_VAR_SIZ`).
@@ -114,6 +115,14 @@ impl Engine<'_> {
         let structure = |allowed: &[Flags]| kind == Structure && (none || allowed.contains(&plain));
         let trusted = Flags::TRUSTED;
         let (fits, expected): (bool, &str) = match argument.what {
+            What::MapKey | What::MapValue | What::UninitialisedMapValue
+                if !self.has(Change::RecordsForMaps) =>
+            {
+                (
+                    matches!(kind, Stack | Packet | PacketMeta | MapKey | MapValue) && none,
+                    "fp, pkt, pkt_meta, map_key, map_value",
+                )
+            }
             What::MapKey
             | What::MapValue
             | What::UninitialisedMapValue
@@ -419,7 +428,8 @@ impl Engine<'_> {
             }
             Kind::Stack => {
                 let (empty, fills) = (touch.empty_allowed, touch.fills);
-                self.check_initialised(number, &register, off, size, empty, true, fills)
+                let by = if touch.write { By::Writer } else { By::Reader };
+                self.check_initialised(number, &register, off, size, empty, by, fills)
             }
             Kind::Structure => {
                 // What it points to is read as by the program itself.

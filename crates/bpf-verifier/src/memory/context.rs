@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use bpf_interface::context::{self, Access, FieldKind, Found, Refused, SocketForm};
 use bpf_interface::typed::{self, Argument, Space};
-use bpf_object::ProgramType as P;
+use bpf_object::{AttachType, ProgramType as P};
 
 use super::*;
+use crate::change::Change;
 
 impl Engine<'_> {
     pub(super) fn access_context(
@@ -112,7 +113,10 @@ impl Engine<'_> {
             Argument::Number { .. } => {
                 return self.load_number(direction, size);
             }
-            Argument::Unreadable(_) => {
+            Argument::Integers if self.has(Change::IntegerPointers) => {
+                return self.load_number(direction, size);
+            }
+            Argument::Integers | Argument::Unreadable(_) => {
                 return refuse(
                     Rule::ContextAccess,
                     format!(
@@ -146,7 +150,8 @@ impl Engine<'_> {
                     flags = flags.with(Flags::TRUSTED);
                 }
                 let mut id = 0;
-                if pointer.nullable {
+                let is_tracepoint = self.caller.attach == AttachType::TRACE_RAW_TP;
+                if pointer.nullable && (!is_tracepoint || self.has(Change::NullableTracepoints)) {
                     flags = flags.with(Flags::NULLABLE);
                     id = self.new_id();
                 }

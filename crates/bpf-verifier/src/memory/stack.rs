@@ -2,6 +2,7 @@
 //! helpers are given of it).
 
 use super::*;
+use crate::change::Change;
 use crate::stack::{Byte, MAX_STACK, Slot, byte_of, slot_of};
 use crate::state::Linked;
 
@@ -12,6 +13,17 @@ pub(crate) enum Fills {
     No,
     /// It fills it: what was there doesn't matter.
     Yes,
+}
+
+/// Who reads initialised memory of the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The program, at an offset that isn't known.
+    Load,
+    /// A helper that reads it only.
+    Reader,
+    /// A helper that may change it.
+    Writer,
 }
 
 /// The bytes that an access may touch, from the frame pointer.
@@ -53,7 +65,15 @@ impl Engine<'_> {
                         ),
                     );
                 };
-                self.check_initialised(base, register, off, size.into(), false, false, Fills::No)?;
+                self.check_initialised(
+                    base,
+                    register,
+                    off,
+                    size.into(),
+                    false,
+                    By::Load,
+                    Fills::No,
+                )?;
                 let zero = (extent.from..extent.to)
                     .all(|at| self.stack_byte(register.frame, at) == Byte::Zero);
                 let value = if zero { Register::exactly(0) } else { Register::UNKNOWN };
@@ -99,11 +119,9 @@ impl Engine<'_> {
         };
         let end = most.saturating_add(size.into());
         let frame = &self.state.frames[usize::from(register.frame)];
-        let lowest = if writes || self.may_read_uninitialised() {
-            -i64::from(MAX_STACK)
-        } else {
-            -(frame.stack.len() as i64 * 8)
-        };
+        let below = self.may_read_uninitialised() && self.has(Change::UninitialisedStack);
+        let lowest =
+            if writes || below { -i64::from(MAX_STACK) } else { -(frame.stack.len() as i64 * 8) };
         if least < lowest || least > -1 || end > 0 {
             let message = match exact {
                 Some(_) => format!("invalid{source} stack R{base} off={least} size={size}"),
@@ -148,11 +166,9 @@ impl Engine<'_> {
         self.destroy_dynptr_at(frame, index)?;
         let aligned = off % 8 == 0;
         match value {
-            Value::Register(number)
-                if aligned && self.register(number).is_scalar() && self.privileged() =>
-            {
+            Value::Register(number) if aligned && self.keeps_number(number) => {
                 let fits = self.register(number).number.u64.max >> (8 * u32::from(size) - 1) <= 1;
-                if fits {
+                if fits && self.has(Change::AllSpills) {
                     self.identify(number);
                 }
                 let mut register = *self.register(number);
@@ -205,6 +221,15 @@ impl Engine<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether what is known of a number is known when it comes back.
+    fn keeps_number(&self, number: u8) -> bool {
+        let register = self.register(number);
+        register.is_scalar()
+            && self.privileged()
+            && (self.has(Change::AllSpills)
+                || register.number != Scalar::UNKNOWN && !register.is_null())
     }
 
     /// The register as a whole, or its lowest bytes, at the slot's start.
@@ -350,9 +375,10 @@ impl Engine<'_> {
         off: i32,
         size: u32,
         empty_allowed: bool,
-        by_helper: bool,
+        by: By,
         fills: Fills,
     ) -> Check {
+        let by_helper = by != By::Load;
         if size == 0 && !empty_allowed {
             return refuse(Rule::ArgumentSize, "invalid zero-sized read");
         }
@@ -382,25 +408,31 @@ impl Engine<'_> {
             self.filled = Some((register.frame, extent.from, size));
             return Ok(());
         }
+        let changes = by == By::Writer || by == By::Reader && !self.has(Change::ReadStackStays);
         for at in extent.from..extent.to {
             let index = slot_of(at);
             let byte = self.stack_byte(register.frame, at);
             let uninitialised = byte == Byte::Invalid && self.may_read_uninitialised();
             let slot = self.state.frames[frame].slot(index);
+            let is_structure = slot.is_spill() && slot.register.kind == Kind::Structure;
             let spill_allowed = slot.is_spill()
                 && byte != Byte::Invalid
-                && (slot.register.is_scalar() || self.privileged());
+                && (slot.register.is_scalar()
+                    || is_structure && !self.has(Change::StructuresForHelpers)
+                    || self.privileged() && self.has(Change::PointersForHelpers));
+            let stays = is_structure && by == By::Reader && !self.has(Change::StructuresForHelpers);
+            let changes = changes && !stays;
             match byte {
                 Byte::Misc => {}
                 Byte::Zero | Byte::Invalid if byte == Byte::Zero || uninitialised => {
-                    if by_helper {
+                    if changes {
                         // The helper may write there.
                         let slot = self.state.frame_at_mut(frame).slot_mut(index);
                         slot.bytes[byte_of(at)] = Byte::Misc;
                     }
                 }
                 _ if spill_allowed => {
-                    if by_helper {
+                    if changes {
                         let slot = self.state.frame_at_mut(frame).slot_mut(index);
                         slot.register = Register::UNKNOWN;
                         slot.scrub();

@@ -3,6 +3,7 @@
 use bpf_isa::{AluOp, Extension, Source, Width};
 
 use super::pointer::Operands;
+use crate::change::Change;
 use crate::engine::Engine;
 use crate::register::{Flags, Kind, Register};
 use crate::rule::Rule;
@@ -135,6 +136,7 @@ impl Engine<'_> {
         let mut result = Register::scalar(number);
         // What was a copy of another register remains one, but for a constant.
         if self.privileged()
+            && self.has(Change::LinkedSums)
             && op == AluOp::Add
             && width == Width::W64
             && target.id != 0
@@ -214,6 +216,7 @@ impl Engine<'_> {
             return self.write(dst, Register::scalar(number));
         }
         let fits = value.number.u64.max <= u64::from(u32::MAX);
+        let fits = fits && self.has(Change::NarrowCopies);
         if fits {
             self.identify(src);
         }

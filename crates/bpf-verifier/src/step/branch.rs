@@ -4,6 +4,7 @@
 use bpf_isa::{Condition, Source, Width};
 
 use super::alu::forget_group;
+use crate::change::{Change, Rules};
 use crate::engine::{Engine, Next};
 use crate::register::{AT_PACKET_END, BEYOND_PACKET_END, Flags, Kind, Register};
 use crate::rule::Rule;
@@ -40,7 +41,11 @@ impl Engine<'_> {
             Source::Register(right) => *self.register(right.number()),
             Source::Immediate(number) => Register::exactly(i64::from(number).cast_unsigned()),
         };
-        let outcome = outcome(condition, width, &a, &b);
+        let undecided = a.is_scalar() && b.is_scalar() && !exact(&b, width);
+        let outcome = match undecided && !self.has(Change::Comparisons) {
+            true => Outcome::Unknown,
+            false => outcome(condition, width, &a, &b),
+        };
         if outcome != Outcome::Unknown {
             if a.is_scalar() {
                 self.mark_precise(left)?;
@@ -67,22 +72,17 @@ impl Engine<'_> {
         }
         let mut other = self.state.clone();
         if a.is_scalar() && b.is_scalar() {
-            learn(
-                &mut self.state,
-                condition,
-                width,
-                (left, &a),
-                (right_number, &b),
-                false,
-                &linked,
-            );
-            learn(&mut other, condition, width, (left, &a), (right_number, &b), true, &linked);
+            let compared = Compared { condition, width, rules: self.request.options.rules };
+            let (x, y) = ((left, &a), (right_number, &b));
+            learn(&mut self.state, &compared, x, y, false, &linked);
+            learn(&mut other, &compared, x, y, true, &linked);
         } else if a.is_pointer()
             && !b.is_scalar()
             && width == Width::W64
             && a.is_nullable() != b.is_nullable()
             && a.kind != Kind::Structure
             && b.kind != Kind::Structure
+            && self.has(Change::EqualPointers)
         {
             self.equal_to_valid(condition, (left, &a), (right_number, &b), &mut other);
         }
@@ -314,22 +314,53 @@ fn packet_outcome(condition: Condition, a: &Register, b: &Register) -> Outcome {
     }
 }
 
+/// As much of the number as is compared is known.
+fn exact(register: &Register, width: Width) -> bool {
+    match width {
+        Width::W64 => register.number.is_exact(),
+        Width::W32 => register.number.exact_low().is_some(),
+    }
+}
+
+/// A comparison, and by whose rules one learns from it.
+struct Compared {
+    condition: Condition,
+    width: Width,
+    rules: Rules,
+}
+
+impl Compared {
+    fn teaches(&self, a: &Register, b: &Register, holds: bool) -> bool {
+        let equal = match self.condition {
+            Condition::Equal => Some(holds),
+            Condition::NotEqual => Some(!holds),
+            _ => None,
+        };
+        if equal == Some(false) {
+            return self.rules.has(Change::Differences);
+        }
+        exact(a, self.width)
+            || exact(b, self.width)
+            || equal == Some(true) && self.width == Width::W64
+            || self.rules.has(Change::Comparisons)
+    }
+}
+
 /// What the two numbers are if the condition holds or not, for them and their copies.
 fn learn(
     state: &mut State,
-    condition: Condition,
-    width: Width,
+    compared: &Compared,
     (left, a): (u8, &Register),
     (right, b): (Option<u8>, &Register),
     holds: bool,
     linked: &Linked,
 ) {
     let (mut x, mut y) = (a.number, b.number);
-    if right == Some(left) {
-        // Both sides are one register: nothing is learnt that the comparison didn't decide.
+    // If both sides are one register, nothing is learnt that the comparison didn't decide.
+    if right == Some(left) || !compared.teaches(a, b, holds) {
         return;
     }
-    Scalar::refine(&mut x, &mut y, condition, width, holds);
+    Scalar::refine(&mut x, &mut y, compared.condition, compared.width, holds);
     for number in [&mut x, &mut y] {
         if number.is_contradiction() {
             // The way can't be taken; it is walked with nothing known.

@@ -2,6 +2,7 @@
 
 use bpf_interface::program::{self, Returns};
 
+use crate::change::Change;
 use crate::engine::{Engine, Next};
 use crate::register::{Kind, Register};
 use crate::rule::Rule;
@@ -106,7 +107,21 @@ impl Engine<'_> {
                 return unmodelled("what the attach target returns, without the kernel's types");
             }
         };
-        match program::returns(&caller, void) {
+        use bpf_object::{AttachType, ProgramType};
+        let is_free = caller.program == ProgramType::LSM
+            && caller.attach != AttachType::LSM_CGROUP
+            && !self.has(Change::LsmResults);
+        let returns = match program::returns(&caller, void) {
+            Returns::Range { .. } if is_free => Returns::Anything,
+            Returns::Range { from: 0, to: 3, narrow }
+                if caller.program == ProgramType::CGROUP_SOCK_ADDR
+                    && !self.has(Change::PrivilegedPorts) =>
+            {
+                Returns::Range { from: 0, to: 1, narrow }
+            }
+            returns => returns,
+        };
+        match returns {
             Returns::Nothing => Ok(()),
             Returns::NotSupported => refuse(Rule::AttachTarget, "programs can't be attached there"),
             Returns::Anything => {
