@@ -5,7 +5,7 @@ use crate::commands::{
     policy, prog, service, sim, status,
 };
 use crate::output::Color;
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory as _, Parser, Subcommand};
 use std::path::PathBuf;
 
 const AFTER: &str = "\
@@ -71,4 +71,23 @@ pub enum Command {
     Sim(Box<sim::Args>),
     Completions(completions::Args),
     Man(man::Args),
+}
+
+/// Commands that ask no agent, so that their help doesn't speak of its socket.
+const OFFLINE: [&str; 4] = ["prog", "sim", "completions", "man"];
+
+/// The command line as clap sees it.
+pub fn command() -> clap::Command {
+    OFFLINE.iter().fold(Cli::command(), |command, name| {
+        command.mut_subcommand(name, |offline| {
+            // It is taken, as everywhere, but not shown.
+            offline.arg(
+                Arg::new("socket")
+                    .long("socket")
+                    .global(true)
+                    .hide(true)
+                    .value_parser(clap::value_parser!(PathBuf)),
+            )
+        })
+    })
 }

@@ -16,12 +16,15 @@ mod kind;
 mod output;
 mod when;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 use std::process::ExitCode;
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    let args = args::Cli::parse();
+    let args = match args::Cli::from_arg_matches(&command().get_matches()) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
     let screen = output::Screen::new(args.color);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -35,5 +38,5 @@ pub fn run() -> ExitCode {
 
 /// The command line as clap sees it, for documentation.
 pub fn command() -> clap::Command {
-    <args::Cli as clap::CommandFactory>::command()
+    args::command()
 }

@@ -14,6 +14,7 @@ mod native;
 pub mod object_file;
 pub mod profile;
 pub mod run;
+mod skeleton;
 mod steps;
 mod typed;
 pub mod verify;

@@ -15,7 +15,9 @@ impl Place {
     }
 
     fn with(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
-        std::fs::write(self.path().join(name), bytes).unwrap();
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
         self
     }
 
@@ -292,6 +294,108 @@ fn verdicts() {
 }
 
 #[test]
+fn kernels_judge_by_their_own_rules() {
+    // Stack that nothing was written to may be read from 6.3 on.
+    let place = Place::new().with("late.s", "r0 = *(u64 *)(r10 - 8)\nexit\n");
+    assert_eq!(place.skep("prog asm late.s -o late.o").code, 0);
+    let all = place.skep("prog verify late.o --kernel all");
+    for part in [
+        "late.o: late (socket_filter)   ✓ accepted",
+        "5.10 ✗   5.15 ✗   6.1 ✗   6.6 ✓   6.12 ✓",
+        "5.10, 5.15, 6.1 by its rules",
+        "5.15, 6.6: by the versions that brought things, not tried on a kernel",
+    ] {
+        assert!(all.out.contains(part), "{part}:\n{all}");
+    }
+    assert_eq!((all.code, place.skep("prog verify late.o --kernel 6.6").code), (1, 0));
+    let value: serde_json::Value =
+        serde_json::from_str(&place.skep("prog verify late.o --kernel 6.1,6.12 --json").out)
+            .unwrap();
+    let kernels = &value[0]["kernels"];
+    assert_eq!((&kernels[0]["verdict"], &kernels[0]["booted"]), (&"refused".into(), &true.into()));
+    assert!(kernels[0]["refusal"]["rule"].is_string(), "{kernels}");
+    assert_eq!(kernels[1]["verdict"], "accepted");
+    assert_snapshot!(place.skep("prog verify late.o --kernel 6.1 --kernel-btf 5.10=x"), @r#"
+    stderr: error: --kernel-btf 5.10=x: --kernel doesn't name `5.10`
+    exit code 2
+    "#);
+}
+
+#[test]
+fn growth_is_shown() {
+    let longer = LOOP.replace("r1 = 10\n", "r1 = 40\n");
+    assert_ne!(longer, LOOP);
+    let place = Place::new().with("sum.s", LOOP).with("new/sum.s", longer);
+    for folder in [".", "new"] {
+        let line = format!("prog asm {folder}/sum.s -o {folder}/sum.o --section xdp");
+        assert_eq!(place.skep(&line).code, 0);
+    }
+    let before = place.skep("prog verify sum.o -o json").out;
+    let place = place.with("before.json", before).with("other.json", "{}");
+    let same = place.skep("prog verify sum.o --baseline before.json --max-growth 0");
+    assert!(same.out.contains("Since before.json: nothing has grown"), "{same}");
+    assert_eq!(same.code, 0);
+    let grown = place.skep("prog verify new/sum.o --baseline before.json");
+    assert!(grown.out.contains("new/sum.o: sum   processed"), "{grown}");
+    assert_eq!(grown.code, 0);
+    let line = "prog verify new/sum.o --baseline before.json --max-growth";
+    assert_eq!(place.skep(&format!("{line} 10")).code, 1);
+    assert_eq!(place.skep(&format!("{line} 1000")).code, 0);
+    let value: serde_json::Value =
+        serde_json::from_str(&place.skep(&format!("{line} 10 --json")).out).unwrap();
+    assert_eq!(value[0]["baseline"]["too_much"], true);
+    assert_eq!(value[0]["baseline"]["grown"][0], "processed");
+    let other = place.skep("prog verify sum.o --baseline other.json");
+    assert!(other.err.contains("it is no report of `skep prog verify -o json`"), "{other}");
+    assert_eq!((other.code, place.skep("prog verify sum.o --budget 5").code), (2, 1));
+}
+
+#[test]
+fn what_is_no_object_is_said() {
+    let place = Place::new().with("two.s", "r0 = 2\nexit\n").with("text", "hello\n");
+    assert_eq!(place.skep("prog asm two.s -o two.o --section xdp").code, 0);
+    let object = std::fs::read(place.path().join("two.o")).unwrap();
+    let mut host = object.clone();
+    (host[18], host[19]) = (62, 0);
+    std::fs::write(place.path().join("empty"), &host).unwrap();
+    host.extend(&object);
+    std::fs::write(place.path().join("tool"), &host).unwrap();
+    host.extend(&object);
+    std::fs::write(place.path().join("tools"), &host).unwrap();
+    let length = object.len();
+    for (line, code, part) in [
+        ("inspect missing.o".to_owned(), 2, "cannot read missing.o: No such file"),
+        ("inspect text".to_owned(), 2, "neither an ELF file nor bare instructions"),
+        ("verify text".to_owned(), 2, "neither an ELF file nor bare instructions"),
+        ("inspect empty".to_owned(), 2, "without an eBPF object in it"),
+        ("inspect tool".to_owned(), 0, "two"),
+        ("inspect tools".to_owned(), 2, &format!("tools@{length:#x}")),
+        (format!("disasm tools@{length:#x}"), 0, "r0 = 0x2"),
+        ("disasm tools@0x1".to_owned(), 2, "no object begins there"),
+        ("run two.o --packet zz".to_owned(), 2, "give a pcap or pcapng file"),
+        ("run two.o".to_owned(), 0, "60 zero bytes; --packet gives it a packet"),
+        ("run two.o --prog three".to_owned(), 1, "it has two"),
+        ("run two.o --map three=text".to_owned(), 1, "there is no map `three` in two.o; it has"),
+        ("verify two.o --prog three".to_owned(), 1, "there are two"),
+    ] {
+        let ran = place.skep(&format!("prog {line}"));
+        assert_eq!(ran.code, code, "{line}: {ran}");
+        assert!(ran.out.contains(part) || ran.err.contains(part), "{line}: {part}\n{ran}");
+    }
+}
+
+#[test]
+fn offline_commands_speak_of_no_socket() {
+    let place = Place::new();
+    for (line, shown) in [("prog run", false), ("prog", false), ("sim", false), ("status", true)] {
+        let help = place.skep(&format!("{line} --help"));
+        assert_eq!(help.out.contains("--socket"), shown, "{line}");
+    }
+    // It is taken all the same.
+    assert_eq!(place.skep("prog profile 6.1 --socket /nowhere").code, 0);
+}
+
+#[test]
 fn profiles() {
     let place = Place::new();
     let text = place.skep("prog profile 6.1").out;
@@ -450,6 +554,10 @@ fn programs_and_maps_in_the_kernel() {
     assert!(dumped.code == 1 || dumped.out.contains("r0 = 0x2"), "{dumped}");
     let nobody = place.skep("prog show name nobody_has_this");
     assert_eq!(nobody.code, 1, "{nobody}");
+    assert_eq!(place.skep("prog show id 4294967295").code, 1);
+    assert!(place.skep("prog show map").out.contains("skep_cli_test"));
+    let words = place.skep(&format!("prog dump xlated id {program_id}"));
+    assert_eq!((words.code, words.out), (dumped.code, dumped.out));
     assert_eq!(place.skep("prog show one two three").code, 2);
     assert_eq!(place.skep(&format!("prog pin id {program_id} /proc/pin")).code, 2);
     let pins = place.path().join("bpf");

@@ -54,7 +54,7 @@ struct Measured {
 }
 
 pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
-    let ready = args.input.ready()?;
+    let ready = args.input.ready(screen)?;
     let mut measured = Vec::new();
     for engine in &args.engine {
         match measure(args, &ready, *engine) {

@@ -16,7 +16,9 @@ Examples:
 Verdicts, bytes of packets and contexts, and what maps hold at the end are compared with the first
 engine's. A program that asks for the time or for random numbers may differ.
 
-Exit codes: 0 all agree, 1 they don't, 2 an engine can't run the program.";
+Without --engine those that can't run the program here are left out, with the reason.
+
+Exit codes: 0 all agree, 1 they don't, 2 an engine that was named can't run the program.";
 
 /// Run a program in several engines and compare
 #[derive(Debug, clap::Args)]
@@ -25,13 +27,8 @@ pub struct Args {
     #[command(flatten)]
     input: input::Inputs,
 
-    /// Engines to compare
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_values_t = [Engine::Interp, Engine::Jit, Engine::Kernel]
-    )]
+    /// Engines to compare [default: all that can run the program here]
+    #[arg(long, value_enum, value_delimiter = ',')]
     engine: Vec<Engine>,
 
     /// Output format
@@ -40,27 +37,40 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
-    let ready = args.input.ready()?;
-    let mut machines = Vec::new();
-    for engine in &args.engine {
-        machines.push((*engine, ready.machine(*engine, args.input.seed)?));
+    let ready = args.input.ready(screen)?;
+    let engines = match args.engine.as_slice() {
+        [] => vec![Engine::Interp, Engine::Jit, Engine::Kernel],
+        named => named.to_vec(),
+    };
+    // Who names an engine wants to hear that it can't.
+    let is_named = !args.engine.is_empty();
+    let mut ran = Vec::new();
+    for engine in engines {
+        let tried = ready.machine(engine, args.input.seed).and_then(|machine| {
+            let answers = ready.inputs.iter().map(|input| machine.run(input, 1));
+            Ok((answers.collect::<Result<Vec<Answer>, Failure>>()?, machine))
+        });
+        match tried {
+            Ok((answers, machine)) => ran.push((engine, machine, answers)),
+            Err(error) if is_named => return Err(error),
+            Err(error) => screen.complain(&format!("{engine} is left out: {error}\n")),
+        }
     }
-    let Some(((first, reference), others)) = machines.split_first() else {
-        return Err(Failure::Usage("name the engines to compare".to_owned()));
+    let Some(((first, reference, expected), others)) = ran.split_first() else {
+        return Err(Failure::Usage("no engine can run the program here".to_owned()));
     };
     let mut differences = Vec::new();
-    for (number, input) in ready.inputs.iter().enumerate() {
-        let expected = reference.run(input, 1)?;
-        for (engine, machine) in others {
-            let answer = machine.run(input, 1)?;
-            for what in between(&ready, &expected, &answer) {
+    for (number, expected) in expected.iter().enumerate() {
+        for (engine, _, answers) in others {
+            let found = answers.get(number).map(|answer| between(&ready, expected, answer));
+            for what in found.into_iter().flatten() {
                 differences.push((format!("#{}", number + 1), *engine, what));
             }
         }
     }
     for (index, map) in ready.file.object.maps.iter().enumerate() {
         let expected = reference.entries(&ready.file, index)?;
-        for (engine, machine) in others {
+        for (engine, machine, _) in others {
             let found = machine.entries(&ready.file, index)?;
             if found != expected {
                 let count = |entries: &Option<Vec<_>>| entries.as_ref().map_or(0, Vec::len);
@@ -80,7 +90,7 @@ pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
                 let engine = screen.style().paint(Paint::Bad, &engine.to_string());
                 text += &format!("{place}   {engine}   {what}\n");
             }
-            let engines: Vec<String> = args.engine.iter().map(Engine::to_string).collect();
+            let engines: Vec<String> = ran.iter().map(|(engine, ..)| engine.to_string()).collect();
             text += &match differences.len() {
                 0 => format!("{} inputs: {} agree\n", ready.inputs.len(), engines.join(", ")),
                 many => format!("{} inputs: {many} differences\n", ready.inputs.len()),

@@ -23,7 +23,7 @@ Linked, with all that a program calls. FILE is an ELF object or bare instruction
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub struct Args {
-    /// Object
+    /// Object, or an executable with one in it
     #[arg(value_name = "FILE")]
     file: PathBuf,
 

@@ -1,9 +1,10 @@
 //! What programs are run on: packets, contexts, maps' entries, variables.
 
-use super::machine::{Input, Machine};
+use super::machine::{Input, Machine, takes_packet};
 use super::object_file::{ObjectFile, Target, read, unreadable};
 use super::typed;
 use crate::failure::Failure;
+use crate::output::Screen;
 use bpf_object::{Object, ProgramKind};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Which program, on what.
 #[derive(Debug, clap::Args)]
 pub struct Inputs {
-    /// Object
+    /// Object, or an executable with one in it
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
@@ -23,7 +24,8 @@ pub struct Inputs {
     #[arg(long = "section", value_name = "NAME")]
     section: Option<String>,
 
-    /// Packets: a pcap or pcapng file, or one packet's bytes in hexadecimal; may be repeated
+    /// Packets: a pcap or pcapng file, or one packet's bytes in hexadecimal; may be repeated; without
+    /// any it is 60 zero bytes
     #[arg(long = "packet", value_name = "FILE|HEX")]
     packets: Vec<String>,
 
@@ -67,7 +69,8 @@ struct Entry {
 const EMPTY: usize = 60;
 
 impl Inputs {
-    pub fn ready(&self) -> Result<Ready, Failure> {
+    /// What is assumed is said on the screen.
+    pub fn ready(&self, screen: &Screen) -> Result<Ready, Failure> {
         let mut file = ObjectFile::read(&self.file, &self.target)?;
         for word in &self.variables {
             set_variable(&mut file.object, word)?;
@@ -83,6 +86,11 @@ impl Inputs {
         let mut entries = Vec::new();
         for word in &self.maps {
             read_entries(&file, word, &mut entries)?;
+        }
+        if self.packets.is_empty() && takes_packet(kind.program) {
+            screen.complain(&format!(
+                "note: the program runs on {EMPTY} zero bytes; --packet gives it a packet\n"
+            ));
         }
         let inputs = self.inputs()?;
         Ok(Ready { program: program.name, kind, inputs, entries, file })
@@ -101,8 +109,9 @@ impl Inputs {
             match bytes(word) {
                 Some(packet) if !path.exists() => packets.push(packet),
                 _ => {
-                    let frames = sim::capture::read(&read(path)?)
-                        .map_err(|error| unreadable(path, &error))?;
+                    let bytes = std::fs::read(path).map_err(|error| no_packet(word, &error))?;
+                    let frames =
+                        sim::capture::read(&bytes).map_err(|error| no_packet(word, &error))?;
                     packets.extend(frames.into_iter().map(|frame| frame.bytes));
                 }
             }
@@ -113,6 +122,13 @@ impl Inputs {
         let input = |packet| Input { packet, context: context.clone() };
         Ok(packets.into_iter().map(input).collect())
     }
+}
+
+fn no_packet(word: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::Usage(format!(
+        "--packet {word}: it is no capture that can be read ({error}), nor a packet in hexadecimal; \
+         give a pcap or pcapng file, or two digits for each byte, such as 0200000000010200..."
+    ))
 }
 
 fn bytes(digits: &str) -> Option<Vec<u8>> {
@@ -129,7 +145,11 @@ fn set_variable(object: &mut Object, word: &str) -> Result<(), Failure> {
     let (name, text) = word.split_once('=').ok_or_else(|| wrong("write NAME=VALUE".to_owned()))?;
     let value: Value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
     let size = object.variable(name).map(<[u8]>::len);
-    let size = size.ok_or_else(|| wrong(format!("there is no variable `{name}`")))?;
+    let size = size.ok_or_else(|| {
+        let names: Vec<&str> = object.variables.iter().map(|v| v.name.as_str()).collect();
+        let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        wrong(format!("there is no variable `{name}`; there are {there}"))
+    })?;
     let kind = object.variables.iter().find(|variable| variable.name == name);
     let kind = kind.and_then(|variable| variable.kind);
     let bytes = typed::read(object.types.as_ref(), kind, size, &value).map_err(wrong)?;
@@ -141,10 +161,11 @@ fn read_entries(file: &ObjectFile, word: &str, entries: &mut Vec<Entry>) -> Resu
         return Err(Failure::Usage(format!("--map {word}: write NAME=FILE")));
     };
     let path = Path::new(path);
-    let map = file
-        .object
-        .map(name)
-        .ok_or_else(|| Failure::NotFound(format!("there is no map `{name}` in {}", file.path)))?;
+    let map = file.object.map(name).ok_or_else(|| {
+        let names: Vec<&str> = file.object.maps.iter().map(|map| map.name.as_str()).collect();
+        let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        Failure::NotFound(format!("there is no map `{name}` in {}; it has {there}", file.path))
+    })?;
     let value: Value =
         serde_json::from_slice(&read(path)?).map_err(|error| unreadable(path, &error))?;
     let Some(list) = value.as_array() else {

@@ -21,7 +21,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub struct Args {
-    /// Object
+    /// Object, or an executable with one in it
     #[arg(value_name = "FILE")]
     file: PathBuf,
 

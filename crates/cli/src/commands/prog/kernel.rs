@@ -21,6 +21,7 @@ Needs root or CAP_BPF and CAP_SYS_ADMIN.";
 
 const SHOW_AFTER: &str = "\
 Examples:
+  skep prog show                          all programs; `skep prog show map`: all maps
   skep prog show id 42
   skep prog show name from_endpoint
   skep prog show map pinned /sys/fs/bpf/skep/maps/conntrack
@@ -31,7 +32,7 @@ Needs root or CAP_BPF and CAP_SYS_ADMIN.";
 const DUMP_AFTER: &str = "\
 Examples:
   skep prog dump id 42                    the instructions that the kernel runs
-  skep prog dump id 42 --machine > code   the machine's, as bytes
+  skep prog dump id 42 --machine > code   the machine's, as bytes; `dump jited id 42` is the same
   skep prog dump map name conntrack --limit 20
 
 Entries are shown by their types where the map has some. Needs root or CAP_BPF and CAP_SYS_ADMIN.";
@@ -58,7 +59,9 @@ pub struct ListArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum What {
+    #[value(alias = "prog", alias = "program", alias = "progs")]
     Programs,
+    #[value(alias = "map")]
     Maps,
 }
 
@@ -66,8 +69,8 @@ enum What {
 #[derive(Debug, clap::Args)]
 #[command(after_help = SHOW_AFTER)]
 pub struct ShowArgs {
-    /// [map] id N | name NAME | tag TAG | pinned PATH
-    #[arg(value_name = "WHICH", required = true, num_args = 1..=3)]
+    /// [map] id N | name NAME | tag TAG | pinned PATH; all without
+    #[arg(value_name = "WHICH", num_args = 0..=3)]
     which: Vec<String>,
 
     /// Output format
@@ -79,7 +82,7 @@ pub struct ShowArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = DUMP_AFTER)]
 pub struct DumpArgs {
-    /// [map] id N | name NAME | tag TAG | pinned PATH
+    /// [map | xlated | jited] id N | name NAME | tag TAG | pinned PATH
     #[arg(value_name = "WHICH", required = true, num_args = 1..=3)]
     which: Vec<String>,
 
@@ -105,17 +108,27 @@ pub struct PinArgs {
     which: Vec<String>,
 }
 
+/// Programs have many maps; a list shows the first of them.
+const MAPS_LISTED: usize = 4;
+
 fn failed(error: bpf_kernel::Error) -> Failure {
     Failure::Usage(error.to_string())
 }
 
 pub fn list(args: &ListArgs, screen: &Screen) -> Result<ExitCode, Failure> {
-    let (values, table) = match args.what {
+    list_all(args.what, args.output, screen)
+}
+
+fn list_all(what: What, output: Format, screen: &Screen) -> Result<ExitCode, Failure> {
+    let (values, table) = match what {
         What::Programs => {
             let programs = programs()?;
             let details: Vec<&ProgramDetails> =
                 programs.iter().map(|(_, details)| details).collect();
-            (details.iter().map(|d| program_value(d)).collect(), program_table(&details))
+            (
+                details.iter().map(|d| program_value(d)).collect(),
+                program_table(&details, MAPS_LISTED),
+            )
         }
         What::Maps => {
             let maps = maps()?;
@@ -123,19 +136,31 @@ pub fn list(args: &ListArgs, screen: &Screen) -> Result<ExitCode, Failure> {
             (details.iter().map(|d| map_value(d)).collect(), map_table(&details))
         }
     };
-    print(screen, args.output, &Value::Array(values), || table.render(screen.style()))
+    print(screen, output, &Value::Array(values), || table.render(screen.style()))
 }
 
 pub fn show(args: &ShowArgs, screen: &Screen) -> Result<ExitCode, Failure> {
+    match args.which.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] | ["prog"] => return list_all(What::Programs, args.output, screen),
+        ["map"] => return list_all(What::Maps, args.output, screen),
+        _ => {}
+    }
     let (value, table) = match find(&args.which)? {
-        Found::Program(_, details) => (program_value(&details), program_table(&[&details])),
+        Found::Program(_, details) => {
+            (program_value(&details), program_table(&[&details], usize::MAX))
+        }
         Found::Map(_, details) => (map_value(&details), map_table(&[&details])),
     };
     print(screen, args.output, &value, || table.render(screen.style()))
 }
 
 pub fn dump(args: &DumpArgs, screen: &Screen) -> Result<ExitCode, Failure> {
-    match find(&args.which)? {
+    let (machine, which) = match args.which.split_first() {
+        Some((word, rest)) if word == "jited" => (true, rest),
+        Some((word, rest)) if word == "xlated" => (args.machine, rest),
+        _ => (args.machine, args.which.as_slice()),
+    };
+    match find(which)? {
         Found::Map(map, details) => {
             let entries = map.entries(args.limit).map_err(failed)?;
             let value = entries_value(&map, &details, &entries);
@@ -143,7 +168,7 @@ pub fn dump(args: &DumpArgs, screen: &Screen) -> Result<ExitCode, Failure> {
                 value.as_array().into_iter().flatten().map(|entry| format!("{entry}\n")).collect()
             })
         }
-        Found::Program(program, details) if args.machine => {
+        Found::Program(program, details) if machine => {
             let code = shown(program.machine_code().map_err(failed)?, &details)?;
             screen.print_bytes(&code)?;
             Ok(ExitCode::SUCCESS)
@@ -259,7 +284,10 @@ fn find(words: &[String]) -> Result<Found, Failure> {
     let path = Path::new(what);
     if is_map {
         let map = match how {
-            "id" => Map::from_id(id()?).map_err(failed)?,
+            "id" => {
+                let id = id()?;
+                Map::from_id(id).map_err(|error| of_id("map", id, error))?
+            }
             "pinned" => Map::open(path).map_err(failed)?,
             "name" => {
                 only("map", what, maps()?, |(_, d)| kernel_name(&d.name, what), |(_, d)| d.id)?.0
@@ -270,7 +298,10 @@ fn find(words: &[String]) -> Result<Found, Failure> {
         return Ok(Found::Map(map, details));
     }
     let program = match how {
-        "id" => Program::from_id(id()?).map_err(failed)?,
+        "id" => {
+            let id = id()?;
+            Program::from_id(id).map_err(|error| of_id("program", id, error))?
+        }
         "pinned" => Program::open(path).map_err(failed)?,
         "name" => {
             let is = |(_, d): &(Program, ProgramDetails)| kernel_name(&d.name, what);
@@ -300,7 +331,12 @@ fn only<T>(
     list.retain(is);
     match list.len() {
         1 => Ok(list.remove(0)),
-        0 => Err(Failure::NotFound(format!("there is no {what} `{name}` in the kernel"))),
+        0 => {
+            let list = if what == "map" { "list maps" } else { "list" };
+            Err(Failure::NotFound(format!(
+                "there is no {what} `{name}` in the kernel; `skep prog {list}` shows those that are"
+            )))
+        }
         _ => {
             let ids: Vec<String> = list.iter().map(|one| id(one).to_string()).collect();
             Err(Failure::Usage(format!(
@@ -315,11 +351,27 @@ fn tag(tag: &[u8; 8]) -> String {
     tag.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn program_table(list: &[&ProgramDetails]) -> Table {
+/// Of a thing that was named by its id.
+fn of_id(what: &str, id: u32, error: bpf_kernel::Error) -> Failure {
+    if is_gone(&error) {
+        let list = if what == "map" { "list maps" } else { "list" };
+        return Failure::NotFound(format!(
+            "there is no {what} with id {id} in the kernel; `skep prog {list}` shows those that are"
+        ));
+    }
+    failed(error)
+}
+
+fn program_table(list: &[&ProgramDetails], maps_shown: usize) -> Table {
     let mut table =
         Table::new(["ID", "NAME", "TYPE", "TAG", "INSNS", "JITED", "MAPS", "RUNS", "MEAN"]);
     for details in list {
-        let maps: Vec<String> = details.maps.iter().map(u32::to_string).collect();
+        let ids = details.maps.iter().take(maps_shown).map(u32::to_string);
+        let mut maps = ids.collect::<Vec<String>>().join(",");
+        match details.maps.len().saturating_sub(maps_shown) {
+            0 => {}
+            more => maps += &format!(" and {more} more"),
+        }
         table.row([
             details.id.to_string().into(),
             or_dash(details.name.clone()).into(),
@@ -327,7 +379,7 @@ fn program_table(list: &[&ProgramDetails]) -> Table {
             tag(&details.tag).into(),
             (details.translated / 8).to_string().into(),
             format!("{} B", details.machine_code).into(),
-            or_dash(maps.join(",")).into(),
+            or_dash(maps).into(),
             match details.runs {
                 0 => "-".into(),
                 runs => runs.to_string().into(),

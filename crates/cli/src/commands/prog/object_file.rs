@@ -1,5 +1,6 @@
 //! Objects from files, and the kernel's types that they may ask for.
 
+use super::skeleton::{MAGIC, inside, is_foreign};
 use crate::failure::Failure;
 use bpf_object::btf::Btf;
 use bpf_object::{Configuration, Error, ExternSort, Need, Object, Problem, Program};
@@ -112,8 +113,8 @@ pub fn read_types(path: &Path) -> Result<Btf, Failure> {
 
 impl ObjectFile {
     pub fn read(path: &Path, target: &Target) -> Result<Self, Failure> {
-        let bytes = read(path)?;
-        let mut object = parse(&bytes).map_err(|error| unreadable(path, &error))?;
+        let bytes = object_bytes(path)?;
+        let mut object = parse(&bytes).map_err(|error| no_object(path, &bytes, &error))?;
         target.configure(&mut object).map_err(|reason| unreadable(path, &reason))?;
         let kernel = match &target.btf {
             Some(file) => Some(read_types(file)?),
@@ -187,6 +188,57 @@ impl ObjectFile {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 }
+
+/// The file's bytes; of an executable those of the object in it. `FILE@OFFSET` is one of several.
+pub fn object_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    let text = path.to_string_lossy();
+    if !path.exists()
+        && let Some((file, offset)) = text.rsplit_once("@0x")
+        && let Ok(offset) = usize::from_str_radix(offset, 16)
+    {
+        let bytes = read(Path::new(file))?;
+        let there = inside(&bytes);
+        return match there.iter().find(|(start, _)| *start == offset) {
+            Some((_, object)) => Ok(object.to_vec()),
+            None => Err(unreadable(path, &format!("no object begins there{}", list(file, &there)))),
+        };
+    }
+    let bytes = read(path)?;
+    if !is_foreign(&bytes) {
+        return Ok(bytes);
+    }
+    let there = inside(&bytes);
+    match there.as_slice() {
+        [(_, object)] => Ok(object.to_vec()),
+        [] => Err(unreadable(
+            path,
+            &"it is an executable or object for another machine, without an eBPF object in it; \
+              give what `clang --target=bpf -c` makes",
+        )),
+        several => {
+            let there = list(&text, several);
+            Err(unreadable(path, &format!("it is an executable with several eBPF objects{there}")))
+        }
+    }
+}
+
+/// How to name the objects inside of a file.
+fn list(file: &str, there: &[(usize, &[u8])]) -> String {
+    let names: Vec<String> = there.iter().map(|(start, _)| format!("{file}@{start:#x}")).collect();
+    if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) }
+}
+
+/// Why a file is no object, in the words of who named it.
+pub fn no_object(path: &Path, bytes: &[u8], error: &Error) -> Failure {
+    if bytes.starts_with(MAGIC) {
+        return unreadable(path, error);
+    }
+    unreadable(path, &NO_ELF)
+}
+
+/// What files are that aren't ELF.
+pub const NO_ELF: &str =
+    "it is neither an ELF file nor bare instructions; give what `clang --target=bpf -c` makes";
 
 /// An ELF object, or bare instructions, which are taken for one program called `program`.
 pub fn parse(bytes: &[u8]) -> Result<Object, Error> {

@@ -53,7 +53,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, screen: &Screen) -> Result<ExitCode, Failure> {
-    let ready = args.input.ready()?;
+    let ready = args.input.ready(screen)?;
     let is_stepped = args.trace && args.trace_limit > 0 && args.engine == Engine::Interp;
     let limit = is_stepped.then_some(args.trace_limit);
     let machine = ready.traced(args.engine, args.input.seed, limit)?;

@@ -1,19 +1,19 @@
 //! The report for tools: JSON, and SARIF for code scanning.
 
-use super::kernels::Kernel;
+use super::kernels::{Kernel, Told};
 use super::{Answer, Judged, Report};
 use bpf_verifier::{Facts, Refusal, Rule};
 use serde_json::{Value, json};
 
 pub fn json(report: &Report) -> Value {
-    let mut list: Vec<Value> = report.judged.iter().map(program).collect();
+    let mut list: Vec<Value> = report.judged.iter().map(|judged| program(report, judged)).collect();
     list.extend(report.unread.iter().map(
         |unread| json!({ "file": unread.file, "verdict": "unreadable", "reason": unread.reason }),
     ));
     Value::Array(list)
 }
 
-fn program(judged: &Judged) -> Value {
+fn program(report: &Report, judged: &Judged) -> Value {
     let mut value = json!({
         "file": judged.file,
         "program": judged.program,
@@ -45,14 +45,36 @@ fn program(judged: &Judged) -> Value {
         }
     }
     if !judged.kernels.is_empty() {
-        value["kernels"] = judged.kernels.iter().map(kernel).collect::<Vec<_>>().into();
+        let kernels = judged.kernels.iter().map(|one| kernel(report, one));
+        value["kernels"] = kernels.collect::<Vec<_>>().into();
+    }
+    if let Some((now, before)) = judged.costs() {
+        let grown = now.grown_since(&before);
+        value["baseline"] = json!({
+            "processed": before.processed,
+            "states": before.states,
+            "stack": before.stack,
+            "grown": grown.iter().map(|(what, ..)| *what).collect::<Vec<_>>(),
+            "percent": now.percent_since(&before),
+            "too_much": report.has_grown_too_much(judged),
+        });
     }
     value
 }
 
-fn kernel(kernel: &Kernel) -> Value {
+fn kernel(report: &Report, kernel: &Kernel) -> Value {
+    let (verdict, refusal, reason) = match &kernel.told {
+        _ if !kernel.lacks.is_empty() => ("lacking", None, None),
+        Told::Accepted => ("accepted", None, None),
+        Told::Refused(refusal) => ("refused", Some(refused(refusal)), None),
+        Told::Open(reason) => ("not judged", None, Some(reason)),
+    };
     json!({
         "kernel": kernel.name,
+        "booted": !report.derived.contains(&kernel.name),
+        "verdict": verdict,
+        "refusal": refusal,
+        "reason": reason,
         "lacks": kernel.lacks.iter().map(|lack| json!({
             "what": lack.what, "since": lack.since, "by_version": lack.by_version,
             "slot": lack.slot, "file": lack.file, "line": lack.line, "text": lack.text,
@@ -115,6 +137,7 @@ pub fn sarif(report: &Report) -> Value {
         .collect();
     let mut results: Vec<Value> = report.judged.iter().filter_map(result).collect();
     results.extend(report.judged.iter().flat_map(lacking));
+    results.extend(report.judged.iter().filter_map(|judged| grown(report, judged)));
     results.extend(report.unread.iter().map(|unread| {
         json!({
             "level": "error",
@@ -152,12 +175,7 @@ fn result(judged: &Judged) -> Option<Value> {
         Answer::NotLinked(reason) => simple("warning", format!("not judged: {reason}")),
         Answer::Refused(refusal) => {
             let text = format!("{}: {}", judged.program, refusal.message);
-            let (file, line, column) = match &refusal.place {
-                Some(place) if !place.file.is_empty() => {
-                    (place.file.as_str(), place.line, place.column)
-                }
-                _ => (judged.file.as_str(), 0, 0),
-            };
+            let (file, line, column) = place_of(judged, refusal);
             let flow: Vec<Value> = refusal
                 .path
                 .iter()
@@ -196,9 +214,46 @@ fn lacking(judged: &Judged) -> Vec<Value> {
                 "locations": [location(file, lack.line, 0)],
             })
         });
-        results.collect::<Vec<Value>>()
+        let mut results = results.collect::<Vec<Value>>();
+        let known = matches!(&judged.answer, Answer::Refused(_));
+        if let (Told::Refused(refusal), false) = (&kernel.told, known) {
+            let (file, line, column) = place_of(judged, refusal);
+            let text = format!(
+                "{}: Linux {} refuses it: {}",
+                judged.program, kernel.name, refusal.message
+            );
+            results.push(json!({
+                "ruleId": refusal.rule.code(),
+                "level": "error",
+                "message": { "text": text },
+                "locations": [location(file, line, column)],
+            }));
+        }
+        results
     };
     judged.kernels.iter().flat_map(one).collect()
+}
+
+fn grown(report: &Report, judged: &Judged) -> Option<Value> {
+    let (now, before) = judged.costs()?;
+    let grown = now.grown_since(&before);
+    let said: Vec<String> =
+        grown.iter().map(|(what, before, now)| format!("{what} {before} → {now}")).collect();
+    let level = if report.has_grown_too_much(judged) { "error" } else { "note" };
+    (!grown.is_empty()).then(|| {
+        json!({
+            "level": level,
+            "message": { "text": format!("{}: {}", judged.program, said.join(", ")) },
+            "locations": [location(&judged.file, 0, 0)],
+        })
+    })
+}
+
+fn place_of<'a>(judged: &'a Judged, refusal: &'a Refusal) -> (&'a str, u32, u32) {
+    match &refusal.place {
+        Some(place) if !place.file.is_empty() => (&place.file, place.line, place.column),
+        _ => (&judged.file, 0, 0),
+    }
 }
 
 /// Lines and columns count from 1; 0 is none.

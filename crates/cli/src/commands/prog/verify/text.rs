@@ -1,6 +1,6 @@
 //! The report for people: a line per program, a screen per refusal.
 
-use super::kernels::{Kernel, Lack};
+use super::kernels::{Kernel, Lack, Told};
 use super::{Answer, Args, Judged, Report};
 use crate::commands::prog::disasm::short;
 use crate::output::{Cell, Paint, Style, Table, visible};
@@ -39,6 +39,7 @@ pub fn report(report: &Report, args: &Args, style: Style) -> String {
     }
     let mut text = table.render(style);
     text += &kernels(report, style);
+    text += &growth(report, args, style);
     for judged in &report.judged {
         match &judged.answer {
             Answer::Refused(refusal) => {
@@ -62,12 +63,13 @@ pub fn report(report: &Report, args: &Args, style: Style) -> String {
 fn kernels(report: &Report, style: Style) -> String {
     let mut text = String::new();
     for judged in report.judged.iter().filter(|judged| !judged.kernels.is_empty()) {
-        let is_refused = matches!(judged.answer, Answer::Refused(_) | Answer::OverBudget(..));
-        let is_open = matches!(judged.answer, Answer::NotModelled(_) | Answer::NotLinked(_));
-        let mark = |kernel: &Kernel| match () {
-            () if is_refused || !kernel.lacks.is_empty() => style.paint(Paint::Bad, "✗"),
-            () if is_open => style.paint(Paint::Warning, "?"),
-            () => style.paint(Paint::Good, "✓"),
+        let is_costly = matches!(judged.answer, Answer::OverBudget(..));
+        let is_refused = is_costly
+            || judged.kernels.iter().all(|kernel| matches!(kernel.told, Told::Refused(_)));
+        let mark = |kernel: &Kernel| match &kernel.told {
+            _ if is_costly || kernel.refuses() => style.paint(Paint::Bad, "✗"),
+            Told::Open(_) => style.paint(Paint::Warning, "?"),
+            _ => style.paint(Paint::Good, "✓"),
         };
         let marks: Vec<String> = judged
             .kernels
@@ -110,8 +112,70 @@ fn kernels(report: &Report, style: Style) -> String {
             ]);
         }
         text += &table.render(style);
+        if !is_refused {
+            text += &refusals(judged, style);
+        }
+    }
+    if !report.derived.is_empty() {
+        let names = report.derived.join(", ");
+        let note = format!("{names}: by the versions that brought things, not tried on a kernel");
+        text += &format!("\n{}\n", style.paint(Paint::Faint, &note));
     }
     text
+}
+
+/// What the rules of some of the kernels refuse, or leave open.
+fn refusals(judged: &Judged, style: Style) -> String {
+    let mut table = Table::without_headings().indented(2);
+    let mut said: Vec<([String; 3], Vec<&str>)> = Vec::new();
+    for kernel in &judged.kernels {
+        let words = match &kernel.told {
+            Told::Accepted => continue,
+            Told::Open(reason) => ["can't be judged".to_owned(), reason.clone(), String::new()],
+            Told::Refused(refusal) => {
+                let message = refusal.message.lines().next().unwrap_or_default().to_owned();
+                ["by its rules".to_owned(), headline(refusal), message]
+            }
+        };
+        match said.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, names)) => names.push(&kernel.name),
+            None => said.push((words, vec![&kernel.name])),
+        }
+    }
+    for ([how, what, message], names) in said {
+        table.row([format!("{} {how}", names.join(", ")).into(), what.into(), message.into()]);
+    }
+    table.render(style)
+}
+
+/// What has become costlier since the baseline.
+fn growth(report: &Report, args: &Args, style: Style) -> String {
+    let Some(baseline) = &args.baseline else { return String::new() };
+    let mut table = Table::new(["PROGRAM", "", "BEFORE", "NOW", ""]).indented(2);
+    let mut any = false;
+    for judged in &report.judged {
+        let Some((now, before)) = judged.costs() else { continue };
+        for (what, before, now) in now.grown_since(&before) {
+            any = true;
+            let percent = (now - before) as f64 * 100.0 / before.max(1) as f64;
+            let too_much = what == "processed" && report.has_grown_too_much(judged);
+            let paint = if too_much { Paint::Bad } else { Paint::Plain };
+            table.row([
+                format!("{}: {}", judged.file, judged.program).into(),
+                what.into(),
+                thousands(before).into(),
+                thousands(now).into(),
+                Cell::new(paint, format!("+{percent:.1}%")),
+            ]);
+        }
+    }
+    let heading = format!("Since {}", baseline.display());
+    match any {
+        true => {
+            format!("\n{}\n{}", style.paint(Paint::Heading, &heading), table.render(style))
+        }
+        false => format!("\n{heading}: nothing has grown\n"),
+    }
 }
 
 fn cost(facts: &Facts) -> String {
