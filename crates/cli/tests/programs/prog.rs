@@ -131,7 +131,7 @@ fn what_is_wrong_is_said() {
     exit code 2
     "#);
     assert_snapshot!(place.skep("prog inspect text.o"), @r#"
-    stderr: error: cannot read text.o: this is no ELF object for little-endian eBPF: Invalid ELF header size or alignment
+    stderr: error: cannot read text.o: it is neither an ELF file nor bare instructions; give what `clang --target=bpf -c` makes
     exit code 2
     "#);
     let place = place.with("sum.s", LOOP);

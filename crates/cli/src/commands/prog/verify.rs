@@ -43,8 +43,8 @@ Examples:
   skep prog verify filter.o --prog on_packet --steps 40 --stats
 
 Exit codes: 0 all accepted, 1 one was refused (by one of the kernels), is over the budget or has
-grown too much, 2 a file can't be read or the command line makes no sense, 6 nothing was refused, but
-something could not be judged.";
+grown too much, 2 a file can't be read or the command line makes no sense, 6 nothing was refused,
+but something could not be judged.";
 
 /// Exit code if a program could neither be accepted nor refused.
 const UNJUDGED: u8 = 6;
