@@ -41,7 +41,8 @@ impl Engine<'_> {
             Source::Register(right) => *self.register(right.number()),
             Source::Immediate(number) => Register::exactly(i64::from(number).cast_unsigned()),
         };
-        let undecided = a.is_scalar() && b.is_scalar() && !exact(&b, width);
+        let numbers = a.is_scalar() && b.is_scalar();
+        let undecided = numbers && !exact(&a, width) && !exact(&b, width);
         let outcome = match undecided && !self.has(Change::Comparisons) {
             true => Outcome::Unknown,
             false => outcome(condition, width, &a, &b),
