@@ -97,6 +97,9 @@ pub mod conn_flags {
     /// The client's port has been replaced, as another flow has it to the same backend; its address
     /// has not. See map `masquerades`.
     pub const OTHER_PORT: u16 = 256;
+    /// Its packets from the client are sent on to the backend's node, which answers the client; the
+    /// key is that of the packets as they come.
+    pub const DIRECT_RETURN: u16 = 512;
 }
 
 pub mod tcp_state {

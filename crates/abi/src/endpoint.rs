@@ -42,9 +42,11 @@ pub struct Device {
     /// The node's addresses there, which masqueraded flows get; none if it has none of the family.
     pub v4: Address,
     pub v6: Address,
+    /// Bytes of the longest IP packet that it sends.
+    pub mtu: u32,
 }
 
-const _: () = assert!(size_of::<Device>() == 32);
+const _: () = assert!(size_of::<Device>() == 36);
 
 /// Key of map `addresses` (LPM trie). `prefix_len` counts bits of the 16-byte address, so an IPv4
 /// prefix has 96 bits more.

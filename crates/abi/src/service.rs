@@ -53,6 +53,9 @@ pub mod service_flags {
     /// All backends are on this node, so that the client's address can stay
     /// (`externalTrafficPolicy: Local`).
     pub const LOCAL: u32 = 4;
+    /// What comes from outside for a backend elsewhere is sent on to its node, which answers the
+    /// client.
+    pub const DIRECT_RETURN: u32 = 8;
 }
 
 /// Key of map `affinities` (LRU hash): a client of a service with affinity.

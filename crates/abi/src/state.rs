@@ -24,6 +24,10 @@ const _: () = assert!(size_of::<State>() == 48);
 pub mod state_flags {
     /// `bpf_redirect_peer` may be used.
     pub const REDIRECT_PEER: u32 = 1;
+    /// How packets are sent on to the node of their backend: in Geneve, or with an option in their
+    /// IP header; without either in IPIP.
+    pub const SEND_ON_BY_GENEVE: u32 = 2;
+    pub const SEND_ON_BY_OPTION: u32 = 4;
 }
 
 /// Idle times after which a connection is forgotten, in seconds.

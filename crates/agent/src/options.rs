@@ -1,7 +1,9 @@
 //! Command line of `skepd`.
 
 use clap::Parser;
+use datapath::SendOn;
 use ipnet::{Ipv4Net, Ipv6Net};
+use model::Forwarding;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -73,6 +75,17 @@ pub struct Options {
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics_address: Option<SocketAddr>,
 
+    /// How traffic from outside comes to a service's backends on other nodes, where the service
+    /// doesn't say (`skep.dev/lb-mode`): `snat` (as traffic of this node), `dsr` (the other node
+    /// answers the client), or `hybrid` (TCP by `dsr`)
+    #[arg(long, value_name = "MODE", default_value = "snat", value_parser = forwarding)]
+    pub lb_mode: Forwarding,
+
+    /// What packets of `dsr` are sent to the other node in: `ipip`, `geneve`, or `option` (of their
+    /// IP header)
+    #[arg(long, value_name = "HOW", default_value = "ipip", value_parser = send_on)]
+    pub dsr_dispatch: SendOn,
+
     /// Connections that conntrack can hold; takes effect when the maps are made
     #[arg(long, value_name = "N", default_value_t = abi::maps::capacity::CONNTRACK)]
     pub conntrack_max: u32,
@@ -109,4 +122,16 @@ pub struct Options {
     /// What to log: error, warn, info, debug or trace, or per module (`agent=debug,host=info`)
     #[arg(long, value_name = "FILTER", default_value = "info", env = "SKEP_LOG")]
     pub log: String,
+}
+
+fn forwarding(name: &str) -> Result<Forwarding, String> {
+    Forwarding::from_name(name).ok_or_else(|| one_of(Forwarding::ALL.map(Forwarding::name)))
+}
+
+fn send_on(name: &str) -> Result<SendOn, String> {
+    SendOn::from_name(name).ok_or_else(|| one_of(SendOn::ALL.map(SendOn::name)))
+}
+
+fn one_of<const N: usize>(names: [&str; N]) -> String {
+    format!("it is one of {}", names.join(", "))
 }

@@ -150,6 +150,8 @@ fn config(options: &Options, node_name: &str) -> Config {
         drop_rate: options.drop_rate,
         redirect: !options.no_redirect,
         replace_maps: options.replace_maps,
+        forwarding: options.lb_mode,
+        send_on: options.dsr_dispatch,
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the datapath is told once, when it opens.
 
+use abi::state::state_flags;
 use ipnet::{Ipv4Net, Ipv6Net};
+use model::Forwarding;
 use std::path::PathBuf;
 
 #[derive(Clone, Debug)]
@@ -25,4 +27,42 @@ pub struct Config {
     /// Use `bpf_redirect_peer` where the kernel has it.
     pub redirect: bool,
     pub replace_maps: bool,
+    /// How traffic from outside comes to backends on other nodes, where a service doesn't say.
+    pub forwarding: Forwarding,
+    pub send_on: SendOn,
+}
+
+/// What packets are put into that go to a backend's node by direct return.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SendOn {
+    #[default]
+    Ipip,
+    Geneve,
+    /// Into nothing: their IP header gets an option.
+    Option,
+}
+
+impl SendOn {
+    pub const ALL: [SendOn; 3] = [SendOn::Ipip, SendOn::Geneve, SendOn::Option];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            SendOn::Ipip => "ipip",
+            SendOn::Geneve => "geneve",
+            SendOn::Option => "option",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|how| how.name() == name)
+    }
+
+    /// As the programs are told.
+    pub(crate) const fn flag(self) -> u32 {
+        match self {
+            SendOn::Ipip => 0,
+            SendOn::Geneve => state_flags::SEND_ON_BY_GENEVE,
+            SendOn::Option => state_flags::SEND_ON_BY_OPTION,
+        }
+    }
 }

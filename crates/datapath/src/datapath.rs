@@ -115,7 +115,7 @@ impl Datapath {
         let settings = Settings {
             abi_version: abi::ABI_VERSION,
             policy_epoch: found.policy_epoch.max(1),
-            flags: if redirect { state_flags::REDIRECT_PEER } else { 0 },
+            flags: config.send_on.flag() | if redirect { state_flags::REDIRECT_PEER } else { 0 },
             flow_events_per_second: config.flow_rate,
             drop_events_per_second: config.drop_rate,
             timeouts: Timeouts::DEFAULT,
@@ -305,6 +305,7 @@ impl Datapath {
             name: self.config.node_name.clone(),
             zone: self.config.zone.clone(),
             addresses: addresses.clone(),
+            forwarding: self.config.forwarding,
         });
         self.policy.set_host_addresses(addresses);
         Prepared {

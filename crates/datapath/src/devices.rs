@@ -87,5 +87,6 @@ fn row(device: &Outside) -> Device {
     Device {
         v4: device.v4.map_or(Address::NONE, |ip| Address::from_v4(ip.octets())),
         v6: device.v6.map_or(Address::NONE, |ip| Address::from_v6(ip.octets())),
+        mtu: device.mtu,
     }
 }

@@ -33,7 +33,7 @@ pub use balancer::testbench;
 pub use balancer::{
     Attachment, BackendCounters, Balancer, BalancerCounter, Choice, Interface, VipCounters,
 };
-pub use config::Config;
+pub use config::{Config, SendOn};
 pub use conntrack::{Collected, Connections, ServiceUse};
 pub use counters::Counters;
 pub use datapath::{Datapath, Kept, MapFill, Prepared, Problem, ProgramUse};

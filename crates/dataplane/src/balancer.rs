@@ -23,8 +23,10 @@ mod server_id;
 mod source;
 mod translate;
 
+pub(crate) use self::answer::{too_big_v4, too_big_v6};
 pub use self::check::{Check, encapsulate_check};
 pub use self::decapsulate::{MatchSource, decapsulate, match_source};
+pub(crate) use self::deliver::{outer_v4, outer_v6};
 pub use self::env::{BackendCells, Env, FlowCell, LimitCell, VipCells};
 pub use self::frame::{Frame, Hop, Link, Next, Outer, Route, Vlan, Why};
 pub use self::parse::{Packet, flags as packet_flags};

@@ -117,6 +117,11 @@ impl Entry {
         self.flags.set(self.flags.get() | flag);
     }
 
+    #[inline(always)]
+    pub fn unset(&self, flag: u16) {
+        self.flags.set(self.flags.get() & !flag);
+    }
+
     /// True if packets of this flow carry the service's address on the initiator's side.
     #[inline(always)]
     pub fn is_translated(&self) -> bool {

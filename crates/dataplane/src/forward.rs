@@ -21,11 +21,13 @@
 //! and is translated as a packet of that flow would be. An endpoint's error must be about a packet
 //! that was sent to the endpoint.
 
+mod direct_return;
 mod outside;
 mod port;
 mod translation;
 mod verdict;
 
+use direct_return::Arrived;
 pub use outside::{from_outside, to_outside};
 
 use crate::conntrack::Entry;
@@ -84,6 +86,9 @@ impl Outcome {
     const CHOOSE: Outcome = Outcome(11);
     /// The backend that the flow had, though its connection is not known any more.
     const KEEP: Outcome = Outcome(12);
+    /// Sent on to the node of its backend.
+    const CREATE_AT_NODE: Outcome = Outcome(13);
+    const DELIVER_AT_NODE: Outcome = Outcome(14);
     const SHIFT: u32 = 8;
 
     #[inline(always)]
@@ -129,6 +134,8 @@ pub struct Scratch {
     /// A flow that is not in the map (yet).
     entry: Entry,
     service_flow: ServiceFlow,
+    /// Of a packet that another node has sent on.
+    arrived: Arrived,
 }
 
 const NO_TUPLE: Tuple = ServiceFlowKey {
@@ -165,6 +172,7 @@ impl Scratch {
                 source_port: Port::NONE,
                 zero: [0; 4],
             },
+            arrived: Arrived::NONE,
         }
     }
 }
@@ -263,6 +271,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     #[inline(always)]
     fn new(env: &'a E, packet: &'a mut P, scratch: &'a mut Scratch, state: &'a State) -> Self {
         let epoch = state.policy_epoch;
+        scratch.arrived.is_translated = 0;
         Way { env, packet, scratch, state, epoch, now: env.now(), from_high: false }
     }
 

@@ -5,6 +5,10 @@
 
 extern crate std;
 
+mod frame;
+
+pub use frame::BufferFrame;
+
 use crate::conntrack::Entry;
 use crate::env::{Env, Owner};
 use crate::flow::Tuple;
@@ -302,6 +306,8 @@ pub struct Buffer {
     pub owner: Option<Owner>,
     /// Where every packet is routed to.
     pub route: Option<u32>,
+    /// What [`Packet::segment`] says.
+    pub segment: u32,
 }
 
 impl Buffer {
@@ -339,6 +345,12 @@ fn sum(value: u32, size: Size) -> Sum {
 }
 
 impl Packet for Buffer {
+    type Frame<'a> = BufferFrame<'a>;
+
+    fn frame(&mut self) -> BufferFrame<'_> {
+        BufferFrame(self)
+    }
+
     fn ifindex(&self) -> u32 {
         self.ifindex
     }
@@ -353,6 +365,10 @@ impl Packet for Buffer {
 
     fn length(&self) -> u32 {
         self.bytes.len() as u32
+    }
+
+    fn segment(&self) -> u32 {
+        self.segment
     }
 
     fn head<T: FromBytes + Copy, const OFFSET: usize>(&self) -> Option<T> {

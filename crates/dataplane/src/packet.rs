@@ -1,5 +1,6 @@
 //! How decisions read and rewrite a packet.
 
+use crate::balancer::Frame;
 use crate::env::Owner;
 use crate::flow::Tuple;
 use abi::Address;
@@ -11,6 +12,12 @@ pub struct RewriteFailed;
 
 /// A frame that starts with its Ethernet header. Offsets count from there.
 pub trait Packet {
+    /// The same frame, for who makes it longer or shorter.
+    type Frame<'a>: Frame
+    where
+        Self: 'a;
+    fn frame(&mut self) -> Self::Frame<'_>;
+
     /// Interface the packet came in or goes out by.
     fn ifindex(&self) -> u32;
     /// Interface by which the packet entered this machine (or network namespace); 0 if it was sent
@@ -19,6 +26,9 @@ pub trait Packet {
     fn mark(&self) -> u32;
     /// Bytes of the frame.
     fn length(&self) -> u32;
+    /// Bytes of payload in each of the packets that the network card makes of this one; 0 if it
+    /// stays one.
+    fn segment(&self) -> u32;
 
     /// Reads a header at an offset known when compiling: the quick way.
     fn head<T: FromBytes + Copy, const OFFSET: usize>(&self) -> Option<T>;

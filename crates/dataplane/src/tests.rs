@@ -4,6 +4,7 @@ extern crate std;
 
 mod conntrack;
 mod control;
+mod direct_return;
 mod errors;
 mod flows;
 mod outside;

@@ -106,6 +106,7 @@ pub struct Outside {
     /// The first of each family that can be reached from elsewhere.
     pub v4: Option<Ipv4Addr>,
     pub v6: Option<Ipv6Addr>,
+    pub mtu: u32,
 }
 
 /// The interfaces of these names, or, without names, those that a default route leaves by.
@@ -142,6 +143,7 @@ pub async fn outside(node: &Netlink, names: &[String]) -> Result<Vec<Outside>> {
             }),
             name: link.name,
             index: link.index,
+            mtu: link.mtu,
         });
     }
     Ok(found)

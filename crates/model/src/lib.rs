@@ -25,8 +25,8 @@ pub use network_policy::{NetworkPolicy, PolicyPeer, PolicyPort, PolicyRule, Port
 pub use object::{Namespace, Object};
 pub use protocol::Protocol;
 pub use service::{
-    Algorithm, Distribution, EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort,
-    TargetPort, TrafficPolicy,
+    Algorithm, Distribution, EndpointSlice, Forwarding, Service, ServicePort, SliceEndpoint,
+    SlicePort, TargetPort, TrafficPolicy,
 };
 pub use snapshot::{Model, NAMESPACE_NAME_LABEL};
 pub use workload::{AddressRequest, ContainerRuntime, HostPort, NamedPort, Place, Workload};

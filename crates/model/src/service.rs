@@ -14,6 +14,8 @@ pub struct Service {
     pub selector: Option<Labels>,
     pub ports: Vec<ServicePort>,
     pub algorithm: Algorithm,
+    /// None: as the node does it.
+    pub forwarding: Option<Forwarding>,
     /// Addresses besides the cluster's at which the service answers everybody.
     pub external_ips: Vec<IpAddr>,
     /// The same, given to it by whoever balances load before the nodes; `source_ranges` hold here.
@@ -44,6 +46,7 @@ impl Service {
             selector: None,
             ports: Vec::new(),
             algorithm: Algorithm::default(),
+            forwarding: None,
             external_ips: Vec::new(),
             load_balancer_ips: Vec::new(),
             source_ranges: Vec::new(),
@@ -102,6 +105,45 @@ pub enum Algorithm {
     #[default]
     Random,
     Maglev,
+}
+
+/// How traffic from outside comes to a backend on another node, and its answers back. Annotation
+/// `skep.dev/lb-mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarding {
+    /// As traffic of this node, which the answers come back to.
+    #[default]
+    Masquerade,
+    /// With the client's address; the other node answers the client.
+    DirectReturn,
+    /// TCP by direct return, all else masqueraded.
+    Hybrid,
+}
+
+impl Forwarding {
+    pub const ALL: [Forwarding; 3] =
+        [Forwarding::Masquerade, Forwarding::DirectReturn, Forwarding::Hybrid];
+
+    /// As the annotation and the agent's option name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Forwarding::Masquerade => "snat",
+            Forwarding::DirectReturn => "dsr",
+            Forwarding::Hybrid => "hybrid",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|forwarding| forwarding.name() == name)
+    }
+
+    pub fn returns_directly(self, protocol: Protocol) -> bool {
+        match self {
+            Forwarding::Masquerade => false,
+            Forwarding::DirectReturn => true,
+            Forwarding::Hybrid => protocol == Protocol::Tcp,
+        }
+    }
 }
 
 /// Kind `EndpointSlice`, `discovery.k8s.io/v1`.

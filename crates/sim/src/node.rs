@@ -323,6 +323,7 @@ fn compile(
         name: settings.node_name.clone(),
         zone: None,
         addresses: settings.host_addresses.clone(),
+        ..NodeInput::default()
     });
     let mut changes = Vec::new();
     for namespace in model.namespaces.keys() {

@@ -6,7 +6,7 @@
 
 mod load_balancer;
 
-use crate::manifest::{ALGORITHM_ANNOTATION, SERVICE_NAME_LABEL};
+use crate::manifest::{ALGORITHM_ANNOTATION, FORWARDING_ANNOTATION, SERVICE_NAME_LABEL};
 use model::{
     AddressRequest, Algorithm, ContainerRuntime, Distribution, EndpointSlice, HostPort, Labels,
     NetworkPolicy, Object, Operator, Place, PolicyPeer, PolicyPort, PolicyRule, PortMatch,
@@ -78,10 +78,17 @@ fn metadata(object: &Object) -> Value {
     if !labels.0.is_empty() {
         metadata.insert("labels".into(), labels_json(&labels));
     }
-    if let Object::Service(service) = object
-        && service.algorithm == Algorithm::Maglev
-    {
-        metadata.insert("annotations".into(), json!({ALGORITHM_ANNOTATION: "maglev"}));
+    if let Object::Service(service) = object {
+        let mut annotations = Map::new();
+        if service.algorithm == Algorithm::Maglev {
+            annotations.insert(ALGORITHM_ANNOTATION.into(), json!("maglev"));
+        }
+        if let Some(forwarding) = service.forwarding {
+            annotations.insert(FORWARDING_ANNOTATION.into(), json!(forwarding.name()));
+        }
+        if !annotations.is_empty() {
+            metadata.insert("annotations".into(), Value::Object(annotations));
+        }
     }
     Value::Object(metadata)
 }

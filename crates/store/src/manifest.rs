@@ -22,7 +22,9 @@ mod yaml;
 mod tests;
 
 pub use endpoint_slice::SERVICE_NAME_LABEL;
-pub use service::annotations::ALGORITHM as ALGORITHM_ANNOTATION;
+pub use service::annotations::{
+    ALGORITHM as ALGORITHM_ANNOTATION, FORWARDING as FORWARDING_ANNOTATION,
+};
 pub use yaml::MAX_BYTES;
 
 use crate::diagnostic::{Diagnostic, Severity};

@@ -13,6 +13,7 @@ pub mod arp;
 #[cfg(any(test, feature = "std"))]
 pub mod build;
 pub mod checksum;
+pub mod dsr;
 pub mod ethernet;
 pub mod geneve;
 pub mod icmp;

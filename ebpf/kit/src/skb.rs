@@ -1,5 +1,6 @@
 //! A socket buffer as the packet of decisions.
 
+use crate::balancer::SkbFrame;
 use crate::maps;
 use abi::Address;
 use abi::process::SocketOwner;
@@ -93,6 +94,14 @@ fn checksum_flags(checksum: Checksum) -> u64 {
 }
 
 impl Packet for Skb {
+    type Frame<'a> = SkbFrame;
+
+    #[inline(always)]
+    fn frame(&mut self) -> SkbFrame {
+        // SAFETY: the context of the running program.
+        unsafe { SkbFrame::of(self.skb) }
+    }
+
     #[inline(always)]
     fn ifindex(&self) -> u32 {
         field!(self, ifindex)
@@ -113,6 +122,11 @@ impl Packet for Skb {
     #[inline(always)]
     fn length(&self) -> u32 {
         field!(self, len)
+    }
+
+    #[inline(always)]
+    fn segment(&self) -> u32 {
+        field!(self, gso_size)
     }
 
     #[inline(always)]

@@ -139,7 +139,7 @@ pub fn too_big(
 const NETWORK: usize = ethernet::LEN;
 
 #[inline(always)]
-fn too_big_v4(frame: &mut impl Frame, mtu: u32) -> Option<()> {
+pub fn too_big_v4(frame: &mut impl Frame, mtu: u32) -> Option<()> {
     const FRAGMENTATION_NEEDED: u8 = 4;
     const ICMP: usize = NETWORK + ipv4::LEN;
     let link = frame.head::<Link, 0>()?;
@@ -166,7 +166,7 @@ fn too_big_v4(frame: &mut impl Frame, mtu: u32) -> Option<()> {
 }
 
 #[inline(always)]
-fn too_big_v6(frame: &mut impl Frame, mtu: u32) -> Option<()> {
+pub fn too_big_v6(frame: &mut impl Frame, mtu: u32) -> Option<()> {
     const TOO_BIG: u8 = 2;
     const ICMP: usize = NETWORK + ipv6::LEN;
     let link = frame.head::<Link, 0>()?;

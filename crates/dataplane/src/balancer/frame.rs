@@ -44,6 +44,8 @@ pub struct Vlan {
 /// What is put before a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outer {
+    /// Nothing: its own header grows.
+    None,
     V4,
     V6,
     UdpV4,

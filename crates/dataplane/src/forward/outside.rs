@@ -4,13 +4,15 @@
 //! - a backend that is a local endpoint sees the client's address, and its policy decides;
 //! - so does one in the node's own network, to which the host's stack delivers;
 //! - if another flow has the client's port to the same backend, it sees another port of the client;
-//! - for one elsewhere the client's address and port are replaced by the node's (*masqueraded*), so
+//! - to one elsewhere with direct return it is sent on, see [`direct_return`](super::direct_return);
+//! - for any other elsewhere the client's address and port are replaced by the node's (*masqueraded*), so
 //!   that it answers to this node.
 //!
 //! Replies get the service's address again: an endpoint's in `from_endpoint`, those to masqueraded
 //! flows here as they come in, the node's own as they go out. All other packets are left alone:
 //! nothing here may stop what isn't a service's.
 
+use super::direct_return::{ORDINARY, SENT_ON};
 use super::{Chosen, Decision, EXAMINED, Outcome, Scratch, Way};
 use crate::env::Env;
 use crate::flow;
@@ -60,6 +62,36 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
 
     #[inline(always)]
     fn sent_from_outside(&mut self) -> Outcome {
+        let taken_in = if self.may_be_sent_on() { self.take_in() } else { ORDINARY };
+        let next = match taken_in {
+            ORDINARY => self.of_outside(),
+            SENT_ON => self.sent_to_backend(),
+            _ => return Outcome::refuse(DropReason::RewriteFailed),
+        };
+        if next.is(Outcome::CREATE_AT_NODE) || next.is(Outcome::DELIVER_AT_NODE) {
+            if next.is(Outcome::CREATE_AT_NODE) && !self.create(false) {
+                return Outcome::DROP;
+            }
+            return self.send_to_node();
+        }
+        if next.is(Outcome::CREATE_TRANSLATED) {
+            if !self.create(true) {
+                return Outcome::DROP;
+            }
+        } else if next.is(Outcome::DELIVER_AWAY) {
+            return self.send_on();
+        } else if !next.is(Outcome::DELIVER_TRANSLATED) {
+            return next;
+        }
+        if self.scratch.translated.source != self.scratch.parsed.tuple.source {
+            return self.send_on();
+        }
+        self.deliver(true)
+    }
+
+    /// A packet as its sender has sent it.
+    #[inline(always)]
+    fn of_outside(&mut self) -> Outcome {
         let env = self.env;
         self.from_high = flow::canonical(&self.scratch.parsed.tuple, &mut self.scratch.key);
         let found = env.connection(&self.scratch.key).filter(|entry| self.is_live(entry));
@@ -69,29 +101,28 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
         if let Some(entry) = found
             && !beside
         {
-            if !entry.is_reply(self.from_high) || !entry.has(conn_flags::MASQUERADED) {
-                return LEAVE;
+            let is_reply = entry.is_reply(self.from_high);
+            let sent_on = entry.has(conn_flags::DIRECT_RETURN) && !is_reply;
+            if sent_on && self.known_node() {
+                if !self.follow(&entry, false) {
+                    return Outcome::DROP;
+                }
+                return Outcome::DELIVER_AT_NODE;
             }
-            if !self.follow(&entry, true) {
-                return Outcome::DROP;
+            if !sent_on {
+                if !is_reply || !entry.has(conn_flags::MASQUERADED) {
+                    return LEAVE;
+                }
+                if !self.follow(&entry, true) {
+                    return Outcome::DROP;
+                }
+                if !self.translate_reply(&entry) {
+                    return Outcome::refuse(DropReason::RewriteFailed);
+                }
+                return Outcome::DELIVER_AWAY;
             }
-            if !self.translate_reply(&entry) {
-                return Outcome::refuse(DropReason::RewriteFailed);
-            }
-            return self.send_on();
         }
-        let next = self.of_client(beside);
-        if next.is(Outcome::CREATE_TRANSLATED) {
-            if !self.create(true) {
-                return Outcome::DROP;
-            }
-        } else if !next.is(Outcome::DELIVER_TRANSLATED) {
-            return next;
-        }
-        if self.scratch.translated.source != self.scratch.parsed.tuple.source {
-            return self.send_on();
-        }
-        self.deliver(true)
+        self.of_client(beside)
     }
 
     #[inline(always)]
@@ -127,6 +158,9 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
         self.scratch.entry = crate::conntrack::Entry::empty();
         if known.is(Outcome::KEEP) {
             self.keep_backend();
+            if self.scratch.service_flow.source.is_none() && self.is_elsewhere() {
+                return self.begin_at_node();
+            }
         } else {
             match self.choose_backend(scope::OUTSIDE) {
                 Chosen::Backend => {}
@@ -138,9 +172,15 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
                 }
                 Chosen::NotAService => return LEAVE,
             }
-            if self.is_elsewhere() && !self.masquerade() {
-                return Outcome::refuse(DropReason::NoSourcePort);
+            if self.is_elsewhere() {
+                if self.returns_directly() {
+                    return self.begin_at_node();
+                }
+                if !self.masquerade() {
+                    return Outcome::refuse(DropReason::NoSourcePort);
+                }
             }
+            self.scratch.entry.unset(conn_flags::DIRECT_RETURN);
         }
         self.scratch.entry.set(conn_flags::OUTSIDE);
         self.begin_service_flow(!known.is(Outcome::KEEP))
@@ -148,7 +188,7 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
 
     /// True if the backend that was chosen is neither an endpoint nor the node itself.
     #[inline(always)]
-    fn is_elsewhere(&self) -> bool {
+    pub(super) fn is_elsewhere(&self) -> bool {
         let backend = self.scratch.service_flow.address;
         self.env.endpoint(&backend).is_none() && !policy::is_host(self.env, backend)
     }
@@ -189,12 +229,12 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
     }
 
     #[inline(never)]
-    fn find_route(&self) -> u32 {
+    pub(super) fn find_route(&self) -> u32 {
         self.packet.route(&self.scratch.translated).unwrap_or(0)
     }
 
     #[inline(never)]
-    fn take_hop(&mut self) -> bool {
+    pub(super) fn take_hop(&mut self) -> bool {
         rewrite::decrement_ttl(self.packet, &self.scratch.parsed).is_ok()
     }
 }

@@ -9,7 +9,7 @@ use crate::packet::Packet;
 use crate::{rewrite, service};
 use abi::conntrack::{ServiceFlow, conn_flags};
 use abi::drop_reason::DropReason;
-use abi::service::{HAIRPIN_V4, HAIRPIN_V6, ServiceKey};
+use abi::service::{HAIRPIN_V4, HAIRPIN_V6, ServiceKey, service_flags};
 use abi::{Address, Port, metrics};
 use wire::ip::protocol;
 use wire::transport::tcp_flags;
@@ -127,12 +127,14 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     /// being one of it.
     #[inline(always)]
     pub(super) fn is_beside(&self, entry: &Entry) -> bool {
-        entry.is_translated() && !entry.is_reply(self.from_high)
+        entry.is_translated()
+            && !entry.has(conn_flags::DIRECT_RETURN)
+            && !entry.is_reply(self.from_high)
     }
 
     /// The next packet of a flow to a service.
     #[inline(always)]
-    fn go_on(&mut self, entry: &Entry) -> Outcome {
+    pub(super) fn go_on(&mut self, entry: &Entry) -> Outcome {
         if !self.follow(entry, false) {
             return Outcome::DROP;
         }
@@ -153,6 +155,9 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         let Some(choice) = service::choose(self.env, &found, tuple.source, hash) else {
             return Chosen::NoBackend;
         };
+        if found.flags & service_flags::DIRECT_RETURN != 0 {
+            self.scratch.entry.set(conn_flags::DIRECT_RETURN);
+        }
         self.scratch.service_flow = ServiceFlow {
             last_seen_ns: self.now,
             backend: choice.backend,
@@ -269,6 +274,11 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     #[inline(never)]
     pub(super) fn translate(&mut self) -> bool {
         self.env.count(metrics::PACKET_TRANSLATED, self.scratch.parsed.length);
+        let Scratch { parsed, translated, arrived, .. } = &mut *self.scratch;
+        if arrived.is_translated != 0 {
+            parsed.tuple.destination = translated.destination;
+            parsed.tuple.destination_port = translated.destination_port;
+        }
         rewrite::translate(self.packet, &self.scratch.parsed, &self.scratch.translated).is_ok()
     }
 }

@@ -23,8 +23,8 @@ const ROUTE: u32 = 6;
 
 fn world() -> World {
     let world = World::new();
-    world.env.devices.insert(OUTSIDE, Device { v4: address(NODE), v6: address(HOST6) });
-    world.env.devices.insert(ROUTE, Device { v4: address(NODE), v6: address(HOST6) });
+    world.env.devices.insert(OUTSIDE, Device { v4: address(NODE), v6: address(HOST6), mtu: 1500 });
+    world.env.devices.insert(ROUTE, Device { v4: address(NODE), v6: address(HOST6), mtu: 1500 });
     world
 }
 

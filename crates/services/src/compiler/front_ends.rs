@@ -14,7 +14,7 @@ use super::join::{Candidate, Joined};
 use super::{front_end_key, host_ports};
 use crate::backends::BackendKey;
 use abi::service::{ServiceKey, scope, service_flags};
-use model::{Distribution, Service, ServicePort, TrafficPolicy};
+use model::{Distribution, Forwarding, Service, ServicePort, TrafficPolicy};
 use std::net::IpAddr;
 
 /// The node, as far as services are concerned.
@@ -24,6 +24,8 @@ pub struct NodeInput {
     pub zone: Option<String>,
     /// Where it answers to node ports.
     pub addresses: Vec<IpAddr>,
+    /// For services that don't say themselves.
+    pub forwarding: Forwarding,
 }
 
 /// What makes a service answer at a place.
@@ -58,11 +60,19 @@ pub(crate) fn wanted<'a>(
         true => 0,
         false => service_flags::SOURCE_RANGES,
     };
-    let at = move |address: &IpAddr, number: u16, kind, scope, policy| {
-        let key = ServiceKey { scope, ..front_end_key(*address, number, port.protocol) };
+    let at = move |address: &IpAddr, number: u16, kind, asked, policy| {
+        let key = ServiceKey { scope: asked, ..front_end_key(*address, number, port.protocol) };
         let local = if policy == TrafficPolicy::Local { service_flags::LOCAL } else { 0 };
         let ranges = if kind == FrontEndKind::LoadBalancer { ranges } else { 0 };
-        Wanted { key, address: *address, port: number, kind, policy, flags: local | ranges }
+        let forwarding = service.forwarding.unwrap_or(node.forwarding);
+        let direct = asked == scope::OUTSIDE
+            && policy == TrafficPolicy::Cluster
+            // Other nodes don't answer at this one's addresses.
+            && kind != FrontEndKind::NodePort
+            && forwarding.returns_directly(port.protocol);
+        let direct = if direct { service_flags::DIRECT_RETURN } else { 0 };
+        let flags = local | ranges | direct;
+        Wanted { key, address: *address, port: number, kind, policy, flags }
     };
     let both = move |address: &IpAddr, number: u16, kind| {
         [

@@ -262,6 +262,7 @@ fn check_traffic(service: &Service, slice: &[SliceEndpoint], expected: &[(&str, 
         name: "here".into(),
         zone: Some("a".into()),
         addresses: vec!["192.0.2.1".parse().unwrap()],
+        ..NodeInput::default()
     });
     compiler.set_service(service);
     compiler.set_endpoint_slice(&EndpointSlice {

@@ -58,7 +58,7 @@ spec: {runs: {netns: a, cgroup: /b}}
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: a, annotations: {skep.dev/lb-algorithm: maglev}}
+metadata: {name: a, annotations: {skep.dev/lb-algorithm: maglev, skep.dev/lb-mode: dsr}}
 spec:
   clusterIPs: [10.0.0.1, 'fd00::1']
   selector: {a: b}

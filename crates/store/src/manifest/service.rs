@@ -77,6 +77,7 @@ pub fn read(
         return None;
     }
     let algorithm = annotations::algorithm(reader, &metadata);
+    let forwarding = annotations::forwarding(reader, &metadata);
     let answers = annotations::answers(reader, &metadata);
     let cluster_ips = match addresses? {
         Addresses::Headless => Vec::new(),
@@ -111,6 +112,7 @@ pub fn read(
         selector: selector?,
         ports,
         algorithm: algorithm?,
+        forwarding,
         external_ips: traffic.external_ips,
         load_balancer_ips: traffic.load_balancer_ips,
         source_ranges: traffic.source_ranges,

@@ -49,6 +49,15 @@ impl SkbFrame {
         frame
     }
 
+    /// The frame of a program whose packet is linear already as far as it reads it in place.
+    ///
+    /// # Safety
+    /// As for [`new`](Self::new).
+    #[inline(always)]
+    pub(crate) unsafe fn of(skb: *mut __sk_buff) -> Self {
+        SkbFrame { skb }
+    }
+
     #[inline(always)]
     pub fn mark(&self) -> u32 {
         field!(self, mark)
@@ -126,6 +135,7 @@ impl Frame for SkbFrame {
     #[inline(always)]
     fn grow(&mut self, bytes: u32, outer: Outer) -> Option<()> {
         let flags = match outer {
+            Outer::None => 0,
             Outer::V4 => BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,
             Outer::V6 => BPF_F_ADJ_ROOM_ENCAP_L3_IPV6,
             Outer::UdpV4 => BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
@@ -150,8 +160,10 @@ impl Frame for SkbFrame {
         if length > self.length() {
             return None;
         }
+        // SAFETY: a valid context. What is left is made linear, to be read in place.
+        done(unsafe { bpf_skb_change_tail(self.skb, length, 0) })?;
         // SAFETY: a valid context.
-        done(unsafe { bpf_skb_change_tail(self.skb, length, 0) })
+        done(unsafe { bpf_skb_pull_data(self.skb, length) })
     }
 
     #[inline(always)]

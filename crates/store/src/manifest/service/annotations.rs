@@ -4,11 +4,15 @@ use crate::manifest::metadata::Metadata;
 use crate::manifest::node::Node;
 use crate::manifest::reader::Reader;
 use crate::manifest::selector::one_of;
-use model::Algorithm;
+use model::{Algorithm, Forwarding};
 
 /// How a backend is chosen.
 pub const ALGORITHM: &str = "skep.dev/lb-algorithm";
 const ALGORITHMS: [&str; 2] = [ALGORITHM, "service.cilium.io/lb-algorithm"];
+
+/// How traffic comes to backends on other nodes.
+pub const FORWARDING: &str = "skep.dev/lb-mode";
+const FORWARDINGS: [&str; 2] = [FORWARDING, "service.cilium.io/forwarding-mode"];
 
 /// At which kinds of its addresses it answers; at all without it.
 pub const ANSWERS: &str = "skep.dev/answers-at";
@@ -21,6 +25,23 @@ pub fn algorithm(reader: &mut Reader, metadata: &Metadata) -> Option<Algorithm> 
         "maglev" => Algorithm::Maglev,
         _ => Algorithm::Random,
     })
+}
+
+/// What the service says of itself. A wrong value counts as none: the node's own way is right, too.
+pub fn forwarding(reader: &mut Reader, metadata: &Metadata) -> Option<Forwarding> {
+    let (name, node) = find(metadata, FORWARDINGS)?;
+    let text = reader.text(node, name)?;
+    let found = Forwarding::from_name(text);
+    if found.is_none() {
+        let names = Forwarding::ALL.map(Forwarding::name).join(", ");
+        reader
+            .warn(
+                node.place,
+                format_args!("`{name}` cannot be `{text}`: the node's `--lb-mode` holds"),
+            )
+            .help(format_args!("it is one of {names}"));
+    }
+    found
 }
 
 /// `None` after an error, `Some(None)` for everywhere.

@@ -1,5 +1,7 @@
 use super::{check, one};
-use model::{Algorithm, Distribution, EndpointSlice, Object, Service, TargetPort, TrafficPolicy};
+use model::{
+    Algorithm, Distribution, EndpointSlice, Forwarding, Object, Service, TargetPort, TrafficPolicy,
+};
 use std::sync::Arc;
 
 fn with_spec(spec: &str) -> String {
@@ -326,6 +328,34 @@ spec: {clusterIP: 10.96.0.10, ports: [{port: 80}]}
     3 │ metadata: {name: web, annotations: {skep.dev/lb-algorithm: maglef}}
       │                                                            ^^^^^^ did you mean `maglev`?
       = it is one of random, maglev
+    ");
+}
+
+#[test]
+fn forwarding() {
+    for (name, text, expected) in [
+        ("skep.dev/lb-mode", "snat", Some(Forwarding::Masquerade)),
+        ("skep.dev/lb-mode", "dsr", Some(Forwarding::DirectReturn)),
+        ("skep.dev/lb-mode", "hybrid", Some(Forwarding::Hybrid)),
+        ("service.cilium.io/forwarding-mode", "dsr", Some(Forwarding::DirectReturn)),
+        ("example.org/lb-mode", "dsr", None),
+    ] {
+        let text = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: web, annotations: {{{name}: {text}}}}}\nspec: {{clusterIP: 10.96.0.10, ports: [{{port: 80}}]}}"
+        );
+        let Object::Service(service) = one(&text) else { panic!("{text}") };
+        assert_eq!(service.forwarding, expected, "{text}");
+    }
+    check!("apiVersion: v1
+kind: Service
+metadata: {name: web, annotations: {skep.dev/lb-mode: drs}}
+spec: {clusterIP: 10.96.0.10, ports: [{port: 80}]}
+", @r"
+    warning: `skep.dev/lb-mode` cannot be `drs`: the node's `--lb-mode` holds
+      ┌─ m.yaml:3:55
+    3 │ metadata: {name: web, annotations: {skep.dev/lb-mode: drs}}
+      │                                                       ^^^
+      = it is one of snat, dsr, hybrid
     ");
 }
 

@@ -1,0 +1,213 @@
+//! Direct return between two nodes: a client sends to the first, whose backend is on the second, which
+//! has a link of its own to the client and no other way to it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::gate::Feature;
+use testkit::manifest::{labels, service};
+use testkit::outside::{End, connect};
+use testkit::probe::{Probe, Target, Transport, Verdict};
+use testkit::{Binaries, Neighbour, Node, Plan, Pod, require_kernel, require_root};
+
+const PATIENCE: Duration = Duration::from_secs(4);
+const ASKED: usize = 40;
+
+fn of_both(v4: &str, v6: &str) -> [IpAddr; 2] {
+    [v4.parse().unwrap(), v6.parse().unwrap()]
+}
+
+fn vips() -> [[IpAddr; 2]; 2] {
+    [of_both("203.0.113.1", "2001:db8:f::1"), of_both("203.0.113.2", "2001:db8:f::2")]
+}
+
+struct World {
+    client: Probe,
+    address: [IpAddr; 2],
+    first: Node,
+    second: Node,
+    near: Pod,
+    away: Pod,
+    _machine: Neighbour,
+}
+
+/// Pool of the second node; the first has the usual ones.
+const POOL: [&str; 2] = ["10.244.1.0/24", "fd00:244:1::/64"];
+
+fn world(arguments: &[&str]) -> World {
+    let binaries = Binaries::built().unwrap();
+    let start = |own: &[&str]| Node::start_with(binaries, &[own, arguments].concat()).unwrap();
+    let first = start(&["--devices", "out1,out2"]);
+    let second = start(&["--devices", "out2,out3", "--pool-v4", POOL[0], "--pool-v6", POOL[1]]);
+    let machine = Neighbour::connect(&first, "client", 1).unwrap();
+    let end = |node: &Node, interface, addresses| {
+        let netns = node.place().netns.clone();
+        (netns, interface, addresses)
+    };
+    let ends = [
+        end(&first, "out2", of_both("198.18.2.1", "2001:2:0:2::1")),
+        end(&second, "out2", of_both("198.18.2.2", "2001:2:0:2::2")),
+        end(&second, "out3", of_both("198.18.3.1", "2001:2:0:3::1")),
+    ];
+    let [near, far, other] = ends.each_ref().map(|(netns, interface, addresses)| End {
+        netns,
+        interface,
+        addresses: *addresses,
+    });
+    connect(near, far, &POOL).unwrap();
+    let client = End {
+        netns: &machine.machine.place.netns,
+        interface: "eth1",
+        addresses: of_both("198.18.3.2", "2001:2:0:3::2"),
+    };
+    let to_client = machine.addresses.map(|address| {
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        format!("{address}/{length}")
+    });
+    connect(other, client, &to_client.each_ref().map(String::as_str)).unwrap();
+    let plan = |name| Plan { namespace: "shop", name, ports: &[8080], sockets: true };
+    let [near] = Pod::apply(&first, [plan("near")]).unwrap();
+    let [away] = Pod::apply(&second, [plan("away")]).unwrap();
+    let client = Probe::start(&binaries.probe, &machine.machine.place, "client").unwrap();
+    let address = machine.addresses;
+    World { client, address, first, second, near, away, _machine: machine }
+}
+
+fn slice(family: &str, which: usize, endpoints: &[(&Pod, &Node)]) -> Value {
+    let endpoints: Vec<Value> = endpoints
+        .iter()
+        .map(|(pod, node)| json!({"addresses": [pod.addresses()[which]], "nodeName": node.name()}))
+        .collect();
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "namespace": "shop",
+            "name": format!("web-{}", family.to_lowercase()),
+            "labels": {"kubernetes.io/service-name": "web"},
+        },
+        "addressType": family,
+        "endpoints": endpoints,
+        "ports": [
+            {"name": "tcp", "protocol": "TCP", "port": 8080},
+            {"name": "udp", "protocol": "UDP", "port": 8080},
+        ],
+    })
+}
+
+impl World {
+    /// The service on both nodes, with backends on both or on the second only.
+    fn apply(&self, annotations: Value, near: bool) {
+        let mut endpoints = vec![(&self.away, &self.second)];
+        if near {
+            endpoints.push((&self.near, &self.first));
+        }
+        let ports = [("tcp", "TCP", 80, 8080), ("udp", "UDP", 80, 8080)];
+        let cluster = of_both("10.96.0.10", "fd00:96::10");
+        let mut web = service(("shop", "web"), &labels([]), &cluster, &ports);
+        web["metadata"]["annotations"] = annotations;
+        web["spec"]["externalIPs"] = json!(vips().concat());
+        let documents = [web, slice("IPv4", 0, &endpoints), slice("IPv6", 1, &endpoints)];
+        for node in [&self.first, &self.second] {
+            node.skep().apply(&documents).unwrap();
+        }
+    }
+
+    #[track_caller]
+    fn check(&mut self, targets: &[Target], expected: &[&str]) {
+        let found: BTreeSet<String> = self
+            .client
+            .probe(targets, PATIENCE)
+            .unwrap()
+            .iter()
+            .map(|outcome| match &outcome.verdict {
+                Verdict::Answered(name) => name.clone(),
+                other => other.to_string(),
+            })
+            .collect();
+        let expected = expected.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(found, expected, "{:?}", targets[0]);
+    }
+
+    /// Whether the second node has seen the client's own address at its workload, by a transport.
+    fn shows_client(&self, protocol: &str) -> bool {
+        let flows = self.second.skep().run(["observe", "--last", "5000", "-o", "json"]).unwrap();
+        flows.lines().any(|line| {
+            let flow: Value = serde_json::from_str(line).unwrap();
+            flow["ip"]["source"] == self.address[0].to_string()
+                && flow["destination"]["workload"] == "away"
+                && !flow["l4"][protocol].is_null()
+        })
+    }
+}
+
+fn everything_answers(dispatch: &str) {
+    let mut world = world(&["--lb-mode", "dsr", "--dsr-dispatch", dispatch]);
+    world.apply(json!({}), true);
+    for transport in [Transport::Tcp, Transport::Udp] {
+        for address in vips().concat() {
+            let targets = vec![Target::new(transport, address, 80); ASKED];
+            world.check(&targets, &["shop/near", "shop/away"]);
+        }
+    }
+    assert!(world.shows_client("tcp") && world.shows_client("udp"));
+    // One port by both services to the one backend.
+    world.apply(json!({}), false);
+    for transport in [Transport::Tcp, Transport::Udp] {
+        for family in [0, 1] {
+            let target = |vip: [IpAddr; 2]| {
+                let target = Target::new(transport, vip[family], 80);
+                Target { source_port: 4000, ..target }
+            };
+            world.check(&vips().map(target), &["shop/away"]);
+        }
+    }
+    // What doesn't fit is lost, but the client is told, and sends fragments from then on.
+    for address in vips()[0] {
+        let target = Target::new(Transport::Udp, address, 80);
+        // A packet of 1498 bytes, with headers and the 16 bytes that are there anyway.
+        let extra_bytes = 1498 - 16 - if address.is_ipv4() { 28 } else { 48 };
+        let target = Target { extra_bytes, ..target };
+        let _told = world.client.probe_one(&target, Duration::from_millis(300)).unwrap();
+        world.check(&[target], &["shop/away"]);
+    }
+}
+
+#[test]
+fn by_ipip() {
+    require_root!();
+    require_kernel!(Feature::Ipv6);
+    everything_answers("ipip");
+}
+
+#[test]
+fn by_geneve() {
+    require_root!();
+    require_kernel!(Feature::Ipv6);
+    everything_answers("geneve");
+}
+
+#[test]
+fn by_option() {
+    require_root!();
+    require_kernel!(Feature::Ipv6);
+    everything_answers("option");
+}
+
+/// The service's own word counts before the node's, and `hybrid` is for TCP.
+#[test]
+fn by_annotation() {
+    require_root!();
+    require_kernel!(Feature::Ipv6);
+    let mut world = world(&[]);
+    for (mode, tcp, udp) in [("snat", false, false), ("hybrid", true, false), ("dsr", true, true)] {
+        world.apply(json!({"skep.dev/lb-mode": mode}), false);
+        for transport in [Transport::Tcp, Transport::Udp] {
+            let targets = vec![Target::new(transport, vips()[0][0], 80); ASKED];
+            world.check(&targets, &["shop/away"]);
+        }
+        assert_eq!((world.shows_client("tcp"), world.shows_client("udp")), (tcp, udp), "{mode}");
+    }
+}
