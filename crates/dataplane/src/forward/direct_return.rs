@@ -23,7 +23,7 @@ use crate::parse::Fragmented;
 use crate::{policy, service};
 use abi::conntrack::{ServiceFlow, conn_flags};
 use abi::drop_reason::DropReason;
-use abi::service::{scope, service_flags};
+use abi::service::{Service, scope, service_flags};
 use abi::state::state_flags;
 use abi::{Address, Port, metrics};
 use core::hint::black_box;
@@ -502,8 +502,15 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
         if self.scratch.parsed.is_error {
             return Outcome::refuse(DropReason::UnrelatedError);
         }
-        let key = super::translation::service_key(&self.scratch.parsed.tuple, scope::OUTSIDE);
-        let found = env.service(&key).filter(|it| it.flags & service_flags::DIRECT_RETURN != 0);
+        let mut key = super::translation::service_key(&self.scratch.parsed.tuple, scope::OUTSIDE);
+        let mut found = env.service(&key).filter(|it| returns_directly(it));
+        if found.is_none()
+            && let Some(own) = self.own_address()
+        {
+            // The other node's address: a node port is one of all nodes.
+            key.address = own;
+            found = env.service(&key).filter(|it| returns_directly(it));
+        }
         let Some(found) = found else { return Outcome::refuse(DropReason::NoBackend) };
         if !service::admits(env, &found, self.scratch.parsed.tuple.source) {
             return Outcome::refuse(DropReason::SourceNotAdmitted);
@@ -529,6 +536,11 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
         let is_new = parsed.tuple.protocol != protocol::TCP || parsed.tcp & tcp_flags::SYN != 0;
         self.begin_service_flow(is_new)
     }
+}
+
+#[inline(always)]
+fn returns_directly(service: &Service) -> bool {
+    service.flags & service_flags::DIRECT_RETURN != 0
 }
 
 #[inline(always)]

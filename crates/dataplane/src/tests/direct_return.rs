@@ -123,6 +123,40 @@ fn the_other_node_answers() {
     }
 }
 
+/// The service is known by the same port at the other node's own address.
+#[test]
+fn a_node_port() {
+    const NODE_PORT: u16 = 30_080;
+    for dispatch in DISPATCHES {
+        for family in [0, 1] {
+            let mut nodes = nodes(dispatch);
+            let (client, b) = (CLIENT[family], &*backend(family));
+            for (world, own) in
+                [(&nodes.first, FIRST[family]), (&nodes.second, [HOST, HOST6][family])]
+            {
+                let key = ServiceKey {
+                    address: address(VIP[family]),
+                    port: Port::new(80),
+                    protocol: UDP,
+                    scope: scope::OUTSIDE,
+                };
+                let value = world.env.services.lookup(&key).unwrap();
+                let (address, port) = (address(own), Port::new(NODE_PORT));
+                world.env.services.insert(ServiceKey { address, port, ..key }, value);
+            }
+            let to = (FIRST[family], NODE_PORT);
+            for _ in 0..2 {
+                let (decision, bytes, _) = nodes.pass(&udp((client, 4000), to));
+                assert_eq!(decision, Decision::RedirectPeer(10 + B), "{:?}", nodes.second.last());
+                let expect = udp((client, 4000), (b, 8080)).hop().hop();
+                assert_eq!(bytes, expect.macs(HOST_MAC, workload_mac(B)).build());
+            }
+            let (_, bytes) = replies(&mut nodes.second, &udp((b, 8080), (client, 4000)));
+            assert_eq!(bytes, udp(to, (client, 4000)).hop().build());
+        }
+    }
+}
+
 /// The outer headers, to the byte.
 #[test]
 fn what_is_on_the_link() {

@@ -67,8 +67,6 @@ pub(crate) fn wanted<'a>(
         let forwarding = service.forwarding.unwrap_or(node.forwarding);
         let direct = asked == scope::OUTSIDE
             && policy == TrafficPolicy::Cluster
-            // Other nodes don't answer at this one's addresses.
-            && kind != FrontEndKind::NodePort
             && forwarding.returns_directly(port.protocol);
         let direct = if direct { service_flags::DIRECT_RETURN } else { 0 };
         let flags = local | ranges | direct;

@@ -3,7 +3,8 @@ use crate::maglev;
 use crate::ring::blocks_for;
 use abi::service::service_flags;
 use model::{
-    Algorithm, Distribution, ServicePort, SliceEndpoint, SlicePort, TargetPort, TrafficPolicy,
+    Algorithm, Distribution, Forwarding, ServicePort, SliceEndpoint, SlicePort, TargetPort,
+    TrafficPolicy,
 };
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -431,6 +432,45 @@ fn affinity_and_source_ranges_have_entries_of_their_own() {
     assert_eq!(compiler.used(), NOTHING);
 }
 
+/// What the service says counts before what the node does; only what comes from outside returns
+/// directly, and only if all nodes' backends may be chosen.
+#[test]
+fn direct_return_is_asked_for() {
+    use Forwarding::{DirectReturn, Hybrid, Masquerade};
+    let of_both = |protocol| ServicePort { protocol, ..exposed().ports[0].clone() };
+    for (node, own, policy, tcp, udp) in [
+        (Masquerade, None, TrafficPolicy::Cluster, false, false),
+        (DirectReturn, None, TrafficPolicy::Cluster, true, true),
+        (Hybrid, None, TrafficPolicy::Cluster, true, false),
+        (Masquerade, Some(DirectReturn), TrafficPolicy::Cluster, true, true),
+        (DirectReturn, Some(Masquerade), TrafficPolicy::Cluster, false, false),
+        (DirectReturn, None, TrafficPolicy::Local, false, false),
+    ] {
+        let mut compiler = Compiler::default();
+        let mut kernel = Kernel::default();
+        compiler.set_node(NodeInput {
+            addresses: vec!["192.0.2.1".parse().unwrap()],
+            forwarding: node,
+            ..NodeInput::default()
+        });
+        compiler.set_service(&Service {
+            ports: vec![of_both(Protocol::Tcp), of_both(Protocol::Udp)],
+            forwarding: own,
+            external_traffic: policy,
+            ..exposed()
+        });
+        kernel.apply(&compiler.take_changes());
+        let outside = |key: &&ServiceKey| key.scope == scope::OUTSIDE;
+        assert!(kernel.0.services.keys().any(|key| key.port.number() == 30080 && outside(&key)));
+        for (key, value) in &kernel.0.services {
+            let direct = value.flags & service_flags::DIRECT_RETURN != 0;
+            let is_tcp = key.protocol == Protocol::Tcp.number();
+            let expected = outside(&key) && if is_tcp { tcp } else { udp };
+            assert_eq!(direct, expected, "{node:?} {own:?} {policy:?} {key:?}");
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Service(usize, Vec<usize>, bool),
@@ -575,6 +615,7 @@ fn host_ports_are_at_the_nodes_addresses_or_at_one() {
         name: "here".into(),
         zone: None,
         addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        ..NodeInput::default()
     });
     let host_port = |host_port: u16, address: Option<&str>| HostPort {
         name: String::new(),
@@ -668,7 +709,7 @@ fn a_slice_may_say_that_a_workload_is_not_ready() {
 #[test]
 fn health_checks_count_what_is_ready_here() {
     let mut compiler = Compiler::default();
-    compiler.set_node(NodeInput { name: "here".into(), zone: None, addresses: Vec::new() });
+    compiler.set_node(NodeInput { name: "here".into(), ..NodeInput::default() });
     let mut checked = service("web", &["10.96.0.1"], named());
     checked.health_check_port = Some(32000);
     checked.external_traffic = TrafficPolicy::Local;

@@ -67,9 +67,10 @@ pub fn read<'n>(
 }
 
 /// Annotations of Skep's own, by the kind that they mean something to.
-const ANNOTATIONS: [(Kind, &str); 2] = [
+const ANNOTATIONS: [(Kind, &str); 3] = [
     (Kind::Service, super::service::annotations::ALGORITHM),
     (Kind::Service, super::service::annotations::ANSWERS),
+    (Kind::Service, super::service::annotations::FORWARDING),
 ];
 const OWN: &str = "skep.dev/";
 

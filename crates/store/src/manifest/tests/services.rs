@@ -222,7 +222,7 @@ fn annotations() {
       ┌─ m.yaml:3:37
     3 │ metadata: {name: web, annotations: {skep.dev/lb-algoritm: maglev}}
       │                                     ^^^^^^^^^^^^^^^^^^^^ did you mean `skep.dev/lb-algorithm`?
-      = it has skep.dev/lb-algorithm, skep.dev/answers-at
+      = it has skep.dev/lb-algorithm, skep.dev/answers-at, skep.dev/lb-mode
     ");
 }
 

@@ -1,5 +1,5 @@
-//! Direct return between two nodes: a client sends to the first, whose backend is on the second, which
-//! has a link of its own to the client and no other way to it.
+//! Two nodes: a client sends to the first, whose backend is on the second, which has a link of its own
+//! to the client and no other way to it. Direct return, masquerading, and node ports of both.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,6 +14,7 @@ use testkit::{Binaries, Neighbour, Node, Plan, Pod, require_kernel, require_root
 
 const PATIENCE: Duration = Duration::from_secs(4);
 const ASKED: usize = 40;
+const NODE_PORT: u16 = 30_080;
 
 fn of_both(v4: &str, v6: &str) -> [IpAddr; 2] {
     [v4.parse().unwrap(), v6.parse().unwrap()]
@@ -23,6 +24,11 @@ fn vips() -> [[IpAddr; 2]; 2] {
     [of_both("203.0.113.1", "2001:db8:f::1"), of_both("203.0.113.2", "2001:db8:f::2")]
 }
 
+/// Addresses of the second node and of the client on the link between them.
+fn link_to_second() -> [[IpAddr; 2]; 2] {
+    [of_both("198.18.3.1", "2001:2:0:3::1"), of_both("198.18.3.2", "2001:2:0:3::2")]
+}
+
 struct World {
     client: Probe,
     address: [IpAddr; 2],
@@ -30,7 +36,7 @@ struct World {
     second: Node,
     near: Pod,
     away: Pod,
-    _machine: Neighbour,
+    machine: Neighbour,
 }
 
 /// Pool of the second node; the first has the usual ones.
@@ -46,10 +52,11 @@ fn world(arguments: &[&str]) -> World {
         let netns = node.place().netns.clone();
         (netns, interface, addresses)
     };
+    let [at_second, on_link] = link_to_second();
     let ends = [
         end(&first, "out2", of_both("198.18.2.1", "2001:2:0:2::1")),
         end(&second, "out2", of_both("198.18.2.2", "2001:2:0:2::2")),
-        end(&second, "out3", of_both("198.18.3.1", "2001:2:0:3::1")),
+        end(&second, "out3", at_second),
     ];
     let [near, far, other] = ends.each_ref().map(|(netns, interface, addresses)| End {
         netns,
@@ -57,11 +64,7 @@ fn world(arguments: &[&str]) -> World {
         addresses: *addresses,
     });
     connect(near, far, &POOL).unwrap();
-    let client = End {
-        netns: &machine.machine.place.netns,
-        interface: "eth1",
-        addresses: of_both("198.18.3.2", "2001:2:0:3::2"),
-    };
+    let client = End { netns: &machine.machine.place.netns, interface: "eth1", addresses: on_link };
     let to_client = machine.addresses.map(|address| {
         let length = if address.is_ipv4() { 32 } else { 128 };
         format!("{address}/{length}")
@@ -72,7 +75,7 @@ fn world(arguments: &[&str]) -> World {
     let [away] = Pod::apply(&second, [plan("away")]).unwrap();
     let client = Probe::start(&binaries.probe, &machine.machine.place, "client").unwrap();
     let address = machine.addresses;
-    World { client, address, first, second, near, away, _machine: machine }
+    World { client, address, first, second, near, away, machine }
 }
 
 fn slice(family: &str, which: usize, endpoints: &[(&Pod, &Node)]) -> Value {
@@ -99,7 +102,7 @@ fn slice(family: &str, which: usize, endpoints: &[(&Pod, &Node)]) -> Value {
 
 impl World {
     /// The service on both nodes, with backends on both or on the second only.
-    fn apply(&self, annotations: Value, near: bool) {
+    fn apply(&self, near: bool, change: impl FnOnce(&mut Value)) {
         let mut endpoints = vec![(&self.away, &self.second)];
         if near {
             endpoints.push((&self.near, &self.first));
@@ -107,8 +110,12 @@ impl World {
         let ports = [("tcp", "TCP", 80, 8080), ("udp", "UDP", 80, 8080)];
         let cluster = of_both("10.96.0.10", "fd00:96::10");
         let mut web = service(("shop", "web"), &labels([]), &cluster, &ports);
-        web["metadata"]["annotations"] = annotations;
+        web["spec"]["type"] = json!("NodePort");
         web["spec"]["externalIPs"] = json!(vips().concat());
+        for port in web["spec"]["ports"].as_array_mut().unwrap() {
+            port["nodePort"] = json!(NODE_PORT);
+        }
+        change(&mut web);
         let documents = [web, slice("IPv4", 0, &endpoints), slice("IPv6", 1, &endpoints)];
         for node in [&self.first, &self.second] {
             node.skep().apply(&documents).unwrap();
@@ -133,10 +140,14 @@ impl World {
 
     /// Whether the second node has seen the client's own address at its workload, by a transport.
     fn shows_client(&self, protocol: &str) -> bool {
+        self.shows(self.address[0], protocol)
+    }
+
+    fn shows(&self, source: IpAddr, protocol: &str) -> bool {
         let flows = self.second.skep().run(["observe", "--last", "5000", "-o", "json"]).unwrap();
         flows.lines().any(|line| {
             let flow: Value = serde_json::from_str(line).unwrap();
-            flow["ip"]["source"] == self.address[0].to_string()
+            flow["ip"]["source"] == source.to_string()
                 && flow["destination"]["workload"] == "away"
                 && !flow["l4"][protocol].is_null()
         })
@@ -145,16 +156,18 @@ impl World {
 
 fn everything_answers(dispatch: &str) {
     let mut world = world(&["--lb-mode", "dsr", "--dsr-dispatch", dispatch]);
-    world.apply(json!({}), true);
+    world.apply(true, |_| {});
     for transport in [Transport::Tcp, Transport::Udp] {
-        for address in vips().concat() {
-            let targets = vec![Target::new(transport, address, 80); ASKED];
+        let vips = vips().concat().into_iter().map(|vip| (vip, 80));
+        let own = world.machine.router.map(|address| (address, NODE_PORT));
+        for (address, port) in vips.chain(own) {
+            let targets = vec![Target::new(transport, address, port); ASKED];
             world.check(&targets, &["shop/near", "shop/away"]);
         }
     }
     assert!(world.shows_client("tcp") && world.shows_client("udp"));
     // One port by both services to the one backend.
-    world.apply(json!({}), false);
+    world.apply(false, |_| {});
     for transport in [Transport::Tcp, Transport::Udp] {
         for family in [0, 1] {
             let target = |vip: [IpAddr; 2]| {
@@ -203,11 +216,58 @@ fn by_annotation() {
     require_kernel!(Feature::Ipv6);
     let mut world = world(&[]);
     for (mode, tcp, udp) in [("snat", false, false), ("hybrid", true, false), ("dsr", true, true)] {
-        world.apply(json!({"skep.dev/lb-mode": mode}), false);
+        world.apply(false, |web| {
+            web["metadata"]["annotations"] = json!({"skep.dev/lb-mode": mode});
+        });
         for transport in [Transport::Tcp, Transport::Udp] {
             let targets = vec![Target::new(transport, vips()[0][0], 80); ASKED];
             world.check(&targets, &["shop/away"]);
         }
         assert_eq!((world.shows_client("tcp"), world.shows_client("udp")), (tcp, udp), "{mode}");
     }
+}
+
+/// Each node answers at its own addresses: with everybody's backends, masquerading what goes to the
+/// other node, or with its own only.
+#[test]
+fn node_ports_of_two_nodes() {
+    require_root!();
+    require_kernel!(Feature::Ipv6);
+    let mut world = world(&[]);
+    let at_first = world.machine.router;
+    let [at_second, on_link] = link_to_second();
+    let transports = [Transport::Tcp, Transport::Udp];
+    let ask = |world: &mut World, at: [IpAddr; 2], expected: &[&str]| {
+        for (transport, address) in
+            transports.into_iter().flat_map(|it| at.map(|address| (it, address)))
+        {
+            let targets = vec![Target::new(transport, address, NODE_PORT); ASKED];
+            world.check(&targets, expected);
+        }
+    };
+    world.apply(true, |_| {});
+    for at in [at_first, at_second] {
+        ask(&mut world, at, &["shop/near", "shop/away"]);
+    }
+    // What came by the first node is that node's to the second.
+    assert!(!world.shows_client("tcp") && !world.shows_client("udp"));
+    let local = |web: &mut Value| web["spec"]["externalTrafficPolicy"] = json!("Local");
+    world.apply(true, local);
+    ask(&mut world, at_first, &["shop/near"]);
+    ask(&mut world, at_second, &["shop/away"]);
+    for (address, protocol) in
+        on_link.into_iter().flat_map(|address| [(address, "tcp"), (address, "udp")])
+    {
+        assert!(world.shows(address, protocol), "{address} {protocol}");
+    }
+    // Nobody on the first node.
+    world.apply(false, local);
+    for transport in transports {
+        for address in at_first {
+            let target = Target::new(transport, address, NODE_PORT);
+            let found = world.client.probe_one(&target, Duration::from_millis(300)).unwrap();
+            assert!(!matches!(found.verdict, Verdict::Answered(_)), "{found:?}");
+        }
+    }
+    ask(&mut world, at_second, &["shop/away"]);
 }
