@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::gate::Feature;
 use testkit::manifest::{labels, service};
+use testkit::node::{POOL_V4, POOL_V6};
 use testkit::outside::{End, connect};
 use testkit::probe::{Probe, Target, Transport, Verdict};
 use testkit::{Binaries, Neighbour, Node, Plan, Pod, require_kernel, require_root};
@@ -58,18 +59,27 @@ fn world(arguments: &[&str]) -> World {
         end(&second, "out2", of_both("198.18.2.2", "2001:2:0:2::2")),
         end(&second, "out3", at_second),
     ];
+    let alone = |address: IpAddr| {
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        format!("{address}/{length}")
+    };
     let [near, far, other] = ends.each_ref().map(|(netns, interface, addresses)| End {
         netns,
         interface,
         addresses: *addresses,
+        beyond: &[],
     });
-    connect(near, far, &POOL).unwrap();
-    let client = End { netns: &machine.machine.place.netns, interface: "eth1", addresses: on_link };
-    let to_client = machine.addresses.map(|address| {
-        let length = if address.is_ipv4() { 32 } else { 128 };
-        format!("{address}/{length}")
-    });
-    connect(other, client, &to_client.each_ref().map(String::as_str)).unwrap();
+    // What a node masquerades is answered at its address.
+    let [a, b] = machine.router.map(alone);
+    let to_first = [POOL_V4, POOL_V6, &a, &b];
+    let [a, b] = at_second.map(alone);
+    let to_second = [POOL[0], POOL[1], &a, &b];
+    connect(End { beyond: &to_second, ..near }, End { beyond: &to_first, ..far }).unwrap();
+    let netns = &machine.machine.place.netns;
+    let client = End { netns, interface: "eth1", addresses: on_link, beyond: &[] };
+    let to_client = machine.addresses.map(alone);
+    let beyond = &to_client.each_ref().map(String::as_str);
+    connect(End { beyond, ..other }, client).unwrap();
     let plan = |name| Plan { namespace: "shop", name, ports: &[8080], sockets: true };
     let [near] = Pod::apply(&first, [plan("near")]).unwrap();
     let [away] = Pod::apply(&second, [plan("away")]).unwrap();
@@ -182,7 +192,8 @@ fn everything_answers(dispatch: &str) {
         let target = Target::new(Transport::Udp, address, 80);
         // A packet of 1498 bytes, with headers and the 16 bytes that are there anyway.
         let extra_bytes = 1498 - 16 - if address.is_ipv4() { 28 } else { 48 };
-        let target = Target { extra_bytes, ..target };
+        // None that a flow to the other backend has had.
+        let target = Target { extra_bytes, source_port: 4001, ..target };
         let _told = world.client.probe_one(&target, Duration::from_millis(300)).unwrap();
         world.check(&[target], &["shop/away"]);
     }
@@ -237,11 +248,20 @@ fn node_ports_of_two_nodes() {
     let at_first = world.machine.router;
     let [at_second, on_link] = link_to_second();
     let transports = [Transport::Tcp, Transport::Udp];
-    let ask = |world: &mut World, at: [IpAddr; 2], expected: &[&str]| {
+    // A flow of UDP keeps the backend that it has had: each time other ports ask.
+    let mut asked = 1u16;
+    let mut ask = |world: &mut World, at: [IpAddr; 2], expected: &[&str]| {
+        asked += 1;
         for (transport, address) in
             transports.into_iter().flat_map(|it| at.map(|address| (it, address)))
         {
-            let targets = vec![Target::new(transport, address, NODE_PORT); ASKED];
+            let target = Target::new(transport, address, NODE_PORT);
+            let targets: Vec<Target> = (0..ASKED as u16)
+                .map(|n| match transport {
+                    Transport::Udp => Target { source_port: asked * 1000 + n, ..target.clone() },
+                    _ => target.clone(),
+                })
+                .collect();
             world.check(&targets, expected);
         }
     };

@@ -503,13 +503,13 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
             return Outcome::refuse(DropReason::UnrelatedError);
         }
         let mut key = super::translation::service_key(&self.scratch.parsed.tuple, scope::OUTSIDE);
-        let mut found = env.service(&key).filter(|it| returns_directly(it));
+        let mut found = env.service(&key).filter(returns_directly);
         if found.is_none()
             && let Some(own) = self.own_address()
         {
             // The other node's address: a node port is one of all nodes.
             key.address = own;
-            found = env.service(&key).filter(|it| returns_directly(it));
+            found = env.service(&key).filter(returns_directly);
         }
         let Some(found) = found else { return Outcome::refuse(DropReason::NoBackend) };
         if !service::admits(env, &found, self.scratch.parsed.tuple.source) {

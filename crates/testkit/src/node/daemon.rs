@@ -28,6 +28,11 @@ impl Daemon {
         let log = File::options().create(true).append(true).open(&path);
         let log = log.with_context(|| path.display().to_string())?;
         let mut command = node.place.command(&node.binaries.skepd);
+        for (option, pool) in [("--pool-v4", POOL_V4), ("--pool-v6", POOL_V6)] {
+            if !node.arguments.iter().any(|argument| argument == option) {
+                command.args([option, pool]);
+            }
+        }
         command
             .arg("--state-dir")
             .arg(folder.join("state"))
@@ -37,7 +42,6 @@ impl Daemon {
             .arg(node.manifests())
             .arg("--bpffs")
             .arg(node.bpffs())
-            .args(["--pool-v4", POOL_V4, "--pool-v6", POOL_V6])
             .args(["--node-name", &node.name])
             .args(&node.arguments)
             .stdin(Stdio::null())
