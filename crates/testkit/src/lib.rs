@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod binaries;
+pub mod ends;
 pub mod fixtures;
 pub mod gate;
 pub mod l4lb;

@@ -157,15 +157,15 @@ impl Link {
     }
 }
 
-const LINK_MTU: u32 = 1500;
+pub(crate) const LINK_MTU: u32 = 1500;
 
-fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 /// The kernel takes a link into use some time after it has been set up, on a loaded machine more than
 /// a second. Until then nobody is found at its IPv6 addresses.
-fn wait_for(namespace: &NetNamespace, router: [IpAddr; 2]) -> Result<()> {
+pub(crate) fn wait_for(namespace: &NetNamespace, router: [IpAddr; 2]) -> Result<()> {
     const DISCARD: u16 = 9;
     const PATIENCE: Duration = Duration::from_secs(20);
     namespace.run(move || {

@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testkit::ends::{End, connect};
 use testkit::gate::Feature;
 use testkit::manifest::{labels, service};
 use testkit::node::{POOL_V4, POOL_V6};
-use testkit::outside::{End, connect};
 use testkit::probe::{Probe, Target, Transport, Verdict};
 use testkit::{Binaries, Neighbour, Node, Plan, Pod, require_kernel, require_root};
 
