@@ -142,16 +142,18 @@ impl Hook {
         let fail = |what: String| Err(format!("{setting:?}: {what}\n{}", listing(&generated)));
         match bpf_verifier::verify(&request) {
             Verdict::NotModelled(_) => return Ok("not modelled"),
-            Verdict::Refused(refusal) if !asks_kernel => {
-                mix.refusal(refusal.rule.code());
-                return Ok("refused");
-            }
             Verdict::Refused(refusal) => {
                 mix.refusal(refusal.rule.code());
-                return match self.ask(&program, maps, &surroundings)? {
+                // Nothing runs then: a few will do.
+                return match &self.kernel {
                     // A newer kernel knows more than the one that we follow.
-                    Some(Answer::Ran(_)) => Ok("refused by us alone"),
-                    Some(Answer::Refused(_)) | None => Ok("refused by both"),
+                    Some(kernel) if asks_kernel && random.one_in(8) => {
+                        match kernel.takes(&self.object, &program) {
+                            true => Ok("refused by us alone"),
+                            false => Ok("refused by both"),
+                        }
+                    }
+                    _ => Ok("refused"),
                 };
             }
             Verdict::Accepted(_) => {}
@@ -197,6 +199,11 @@ impl Hook {
         match found {
             None => Ok("run as in the kernel"),
             Some(_) if generated.depends_on_addresses => Ok("of addresses"),
+            // Where Linux 6.18 compares states it doesn't count what atomics read from the stack, so
+            // in loops it takes for dead what isn't (its log of 2083976 shows it), and removes that.
+            Some(_) if generated.marks.contains("atomics on the stack") => {
+                Ok("different with atomics on the stack")
+            }
             Some(what) => fail(format!("we and the kernel differ in {what}")),
         }
     }

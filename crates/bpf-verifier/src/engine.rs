@@ -36,6 +36,8 @@ pub(crate) struct Checkpoint {
     pub precise_stack: [u64; crate::state::MAX_FRAMES],
     pub hits: u32,
     pub misses: u32,
+    /// Paths have come back to it.
+    pub is_header: bool,
 }
 
 /// A path that ended where it came back into a loop.
@@ -75,6 +77,8 @@ pub(crate) struct Engine<'a> {
     pub checkpoints: Vec<Checkpoint>,
     /// Checkpoints by slot, the newest last.
     pub at: Vec<Vec<CheckpointId>>,
+    /// Of all checkpoints those that paths still go through, and some of the others; by slot.
+    pub open_at: Vec<Vec<CheckpointId>>,
     pub pending: Vec<Pending>,
     /// By the checkpoint that they came back to.
     pub returns: BTreeMap<CheckpointId, Vec<Return>>,
@@ -224,18 +228,23 @@ impl<'a> Engine<'a> {
         if let (Some(parent), Some(entry)) = (parent, self.state.loop_entry) {
             self.update_loop_entry_of_checkpoint(parent, entry);
         }
+        // Only when a loop is done can returns into it be.
+        let mut is_loop_done = false;
         while let Some(id) = parent {
             let checkpoint = &mut self.checkpoints[id as usize];
             checkpoint.branches = checkpoint.branches.saturating_sub(1);
             if checkpoint.branches > 0 {
                 break;
             }
+            is_loop_done |= checkpoint.is_header;
             parent = checkpoint.state.parent;
             if let (Some(parent), Some(entry)) = (parent, checkpoint.state.loop_entry) {
                 self.update_loop_entry_of_checkpoint(parent, entry);
             }
         }
-        self.finish_loops();
+        if is_loop_done {
+            self.finish_loops();
+        }
     }
 
     /// A number that nothing else has.

@@ -38,6 +38,7 @@ impl Engine<'_> {
         };
         if top.branches > 0 && top.state.depth <= depth {
             self.state.loop_entry = Some(header);
+            self.checkpoints[header as usize].is_header = true;
         }
     }
 
@@ -47,6 +48,7 @@ impl Engine<'_> {
         let (top, own) = (&self.checkpoints[top as usize], &self.checkpoints[own as usize]);
         if top.branches > 0 && top.state.depth <= own.state.depth {
             self.checkpoints[id as usize].state.loop_entry = Some(header);
+            self.checkpoints[header as usize].is_header = true;
         }
     }
 
@@ -58,17 +60,25 @@ impl Engine<'_> {
 
     /// Checkpoints on the way that were at that instruction, in the same chain of calls, the latest
     /// first.
+    ///
+    /// Those that paths still go through are the ones on the present way: of two paths that wait,
+    /// the later goes on first, and what comes below a checkpoint waits behind it.
     pub fn visits_on_the_way(&self, slot: usize) -> impl Iterator<Item = CheckpointId> {
-        let way = std::iter::successors(self.state.parent, |id| {
-            self.checkpoints[*id as usize].state.parent
-        });
-        way.filter(move |id| {
+        self.open_at[slot].iter().rev().copied().filter(move |id| {
             let checkpoint = &self.checkpoints[*id as usize];
             let frames = &checkpoint.state.frames;
-            checkpoint.slot == slot
+            checkpoint.branches > 0
                 && frames.len() == self.state.frames.len()
                 && frames.iter().zip(&self.state.frames).all(|(a, b)| a.call == b.call)
         })
+    }
+
+    /// Notes a new checkpoint. Of those before it the ones that no path goes through any more are
+    /// the latest, and nobody asks for them again.
+    pub fn note_open(&mut self, slot: usize, id: CheckpointId) {
+        let open = &mut self.open_at[slot];
+        while open.pop_if(|last| self.checkpoints[*last as usize].branches == 0).is_some() {}
+        open.push(id);
     }
 
     /// Numbers that change from turn to turn are unknown from now on, unless it was found that

@@ -243,6 +243,7 @@ impl Engine<'_> {
     /// the whole loop has been walked.
     fn join_again_later(&mut self, id: CheckpointId) {
         let (state, slot) = (self.state.clone(), self.slot);
+        self.checkpoints[id as usize].is_header = true;
         self.returns.entry(id).or_default().push(Return { state, slot });
     }
 
@@ -300,8 +301,10 @@ impl Engine<'_> {
             precise_stack: [0; MAX_FRAMES],
             hits: 0,
             misses: 0,
+            is_header: false,
         });
         self.at[slot].push(id);
+        self.note_open(slot, id);
     }
 
     pub fn mark_written(&mut self, frame: usize, slot: usize) {

@@ -109,6 +109,15 @@ impl Scalar {
             && self.bits.includes(other.bits)
     }
 
+    /// Both descriptions hold.
+    pub fn meet(&mut self, other: &Self) {
+        self.u64.narrow(other.u64.min, other.u64.max);
+        self.s64.narrow(other.s64.min, other.s64.max);
+        self.u32.narrow(other.u32.min, other.u32.max);
+        self.s32.narrow(other.s32.min, other.s32.max);
+        self.deduce();
+    }
+
     #[cfg(test)]
     pub fn contains(&self, number: u64) -> bool {
         self.includes(&Self::exactly(number))

@@ -54,6 +54,7 @@ pub(crate) fn judge(request: &Request<'_>, maps: Vec<MapInfo>) -> (Verdict, Vec<
         previous: 0,
         checkpoints: Vec::new(),
         at: vec![Vec::new(); length],
+        open_at: vec![Vec::new(); length],
         pending: Vec::new(),
         returns: BTreeMap::new(),
         marks: 0,
@@ -135,6 +136,7 @@ fn outside(stop: Stop) -> Verdict {
 impl Engine<'_> {
     fn run(&mut self) -> Result<(), (Stop, Option<usize>)> {
         self.check_request().map_err(|stop| (stop, None))?;
+        self.check_value_addresses()?;
         self.run_function(0)?;
         // A global function is verified if something that was verified calls it.
         let mut done = vec![false; self.code.functions.len()];
@@ -147,7 +149,7 @@ impl Engine<'_> {
 
     fn run_function(&mut self, index: usize) -> Result<(), (Stop, Option<usize>)> {
         self.checkpoints.clear();
-        self.at.iter_mut().for_each(Vec::clear);
+        self.at.iter_mut().chain(&mut self.open_at).for_each(Vec::clear);
         self.pending.clear();
         self.returns.clear();
         let start = self.code.functions[index].start;

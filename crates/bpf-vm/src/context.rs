@@ -1,6 +1,8 @@
 //! Contexts: what programs are given in `r1`, byte for byte as include/uapi/linux/bpf.h (Linux 6.18)
 //! lays them out.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::errno::Errno;
 use crate::slab::Slab;
 
@@ -176,14 +178,14 @@ impl Image {
         self.size
     }
 
+    #[inline]
     pub fn word(&self, at: u32) -> u32 {
-        let mut bytes = [0; 4];
-        self.slab.load(at.into(), &mut bytes);
-        u32::from_ne_bytes(bytes)
+        self.slab.half_at(at.into()).load(Relaxed)
     }
 
+    #[inline]
     pub fn set_word(&self, at: u32, value: u32) {
-        self.slab.store(at.into(), &value.to_ne_bytes());
+        self.slab.half_at(at.into()).store(value, Relaxed);
     }
 
     pub fn double(&self, at: u32) -> u64 {
@@ -200,9 +202,9 @@ impl Image {
         self.slab.store(at.into(), bytes);
     }
 
-    /// All zeroes again.
-    pub fn clear(&self) {
-        self.slab.clear(0, self.size as usize);
+    /// All of it, before a run.
+    pub fn overwrite(&mut self, bytes: &[u8]) {
+        self.slab.overwrite(bytes);
     }
 
     pub fn bytes(&self) -> Vec<u8> {

@@ -18,8 +18,6 @@ pub enum LoadError {
     TooLong,
     #[error("instruction {slot} goes to {target}, where no instruction begins")]
     NoSuchTarget { slot: usize, target: i64 },
-    #[error("instruction {slot} writes r10, which can only be read")]
-    WritesFramePointer { slot: usize },
     #[error("instruction {slot} calls helper {id}, which this platform doesn't have")]
     UnknownHelper { slot: usize, id: i32 },
     #[error("instruction {slot} calls function {btf_id} of the kernel, which isn't here")]
@@ -58,6 +56,8 @@ pub enum Reason {
     NoSuchFunction { target: u64 },
     #[error("the program went past its last instruction")]
     PastTheEnd,
+    #[error("the program writes r10, which can only be read")]
+    WritesFramePointer,
     #[error("helper: {0}")]
     Helper(String),
     #[error("a helper needs a {wanted} as the state of the run")]

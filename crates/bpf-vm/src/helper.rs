@@ -4,6 +4,7 @@
 //! Each follows the kernel's: same checks, same errors. What reaches outside of the program (a
 //! redirect, a trace line, a socket option) is recorded in the state of the run.
 
+use std::sync::atomic::{AtomicU64, Ordering::Release};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::clock::{Random, Time};
@@ -16,7 +17,7 @@ use crate::run::Call;
 use crate::state::State;
 use crate::world::World;
 
-mod checksum;
+pub(crate) mod checksum;
 mod cpumask;
 mod dynptr;
 mod format;
@@ -25,9 +26,9 @@ mod kernel;
 mod maps;
 mod messages;
 mod objects;
-mod packet;
+pub(crate) mod packet;
 mod process;
-mod redirect;
+pub(crate) mod redirect;
 mod rings;
 mod sockets;
 mod strings;
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub maps: MapTable,
     /// Of all maps.
     pub areas: RwLock<Arc<[Area]>>,
+    /// How often they have changed, so that runs need not ask each time.
+    pub area_changes: AtomicU64,
     pub time: Time,
     pub random: Random,
     pub world: RwLock<World>,
@@ -71,6 +74,7 @@ impl Shared {
         let mut areas = self.areas.write().unwrap_or_else(PoisonError::into_inner);
         if !areas.contains(&area) {
             *areas = areas.iter().copied().chain([area]).collect();
+            self.area_changes.fetch_add(1, Release);
         }
     }
 

@@ -18,11 +18,15 @@ struct Saved {
     registers: [u64; 4],
 }
 
+/// The position of the operation before `next`.
+fn before(program: &Program, next: *const Op) -> usize {
+    (next.addr() - program.ops.as_ptr().addr()) / size_of::<Op>() - 1
+}
+
 /// The slot of the operation before `next`.
 #[cold]
 fn slot_before(program: &Program, next: *const Op) -> usize {
-    let position = (next.addr() - program.ops.as_ptr().addr()) / size_of::<Op>() - 1;
-    program.slots.get(position).copied().unwrap_or_default() as usize
+    program.slots.get(before(program, next)).copied().unwrap_or_default() as usize
 }
 
 macro_rules! define_execute {
@@ -337,7 +341,7 @@ macro_rules! define_execute {
                             }
                         }
                         Op::Exit => leave!(),
-                        Op::End => fail!(Reason::PastTheEnd),
+                        Op::End => fail!(program.end_at(before(program, next))),
                     }
                 }
             }

@@ -21,6 +21,7 @@ mod keys;
 mod mapping;
 pub(crate) mod native;
 mod needs;
+mod packets;
 mod select;
 mod service;
 mod values;
@@ -31,7 +32,7 @@ use std::io;
 
 use crate::fault::Stop;
 use crate::program::Program;
-use crate::run::{Run, with_stack};
+use crate::run::{FRAME, Run, with_stack};
 pub(crate) use bound::Array;
 use bound::Bound;
 use flow::{Flow, Liveness};
@@ -77,6 +78,10 @@ pub(crate) struct Code {
     uses_frame: bool,
     /// Whether it calls helpers, may be ended early, or is checked.
     uses_run: bool,
+    /// Whether functions that it calls find in their frames what others have left.
+    leaves_frames: bool,
+    /// How many bytes of its frame the main function reaches.
+    frame: usize,
 }
 
 /// What a back end makes.
@@ -114,7 +119,18 @@ fn compile_with(
     let emitted = emit(&code, &flow, &liveness, &bound, mode, options, plain)?;
     let Emitted { bytes, enter, enter_function, functions, uses_frame, uses_run } = emitted;
     let mapping = Mapping::new(&bytes)?;
-    Ok(Code { mapping, enter, enter_function, functions, uses_frame, uses_run })
+    let leaves_frames = mode == Mode::Verified;
+    let frame = FRAME;
+    Ok(Code {
+        mapping,
+        enter,
+        enter_function,
+        functions,
+        uses_frame,
+        uses_run,
+        leaves_frames,
+        frame,
+    })
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -159,6 +175,11 @@ fn emit(
 }
 
 impl Code {
+    /// Says how many bytes of its frame the main function reaches, as a verifier has found.
+    pub fn with_frame_of(self, bytes: u32) -> Self {
+        Self { frame: (bytes as usize).next_multiple_of(16).min(FRAME), ..self }
+    }
+
     /// The address under which code calls the function that begins at this operation.
     pub fn function(&self, entry: u32) -> Option<u64> {
         let index = self.functions.binary_search_by_key(&entry, |(entry, _)| *entry).ok()?;
@@ -200,7 +221,12 @@ impl Code {
         entry: usize,
         arguments: [u64; 5],
     ) -> Result<u64, Stop> {
-        let frame = if self.uses_frame { run.enter_frame() } else { run.frame_end() };
+        run.leaves_frames |= self.leaves_frames;
+        let frame = match (self.uses_frame, entry) {
+            (true, 0) if self.frame < FRAME => run.enter_part_of_frame(self.frame),
+            (true, _) => run.enter_frame(),
+            (false, _) => run.frame_end(),
+        };
         native::execute(program, run, frame, |run| {
             if entry == 0 {
                 return self.enter(run, &arguments, frame);

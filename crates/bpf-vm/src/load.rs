@@ -62,10 +62,12 @@ impl Loader<'_> {
         let mut slots = Vec::with_capacity(program.len() + 1);
         for &Placed { slot, instruction } in program {
             self.slot = slot;
-            if written(&instruction) == Some(Register::R10) {
-                return Err(LoadError::WritesFramePointer { slot });
-            }
-            ops.push(instruction.accept(self)?);
+            // Kernels take out what is never reached before they look at it; so it is refused only
+            // where a run comes upon it.
+            ops.push(match written(&instruction) {
+                Some(Register::R10) => Op::End,
+                _ => instruction.accept(self)?,
+            });
             slots.push(slot as u32);
         }
         ops.push(Op::End);

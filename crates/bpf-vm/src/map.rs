@@ -63,6 +63,8 @@ pub struct Map {
     quick: bool,
     /// The table that knows it first, and its handle there.
     home: OnceLock<(u64, u64)>,
+    /// How many runtimes have it.
+    runtimes: AtomicU32,
 }
 
 /// A slot for an object.
@@ -206,6 +208,7 @@ impl Map {
             sealed: AtomicBool::new(false),
             content,
             home: OnceLock::new(),
+            runtimes: AtomicU32::new(0),
         })
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct Kept {
     pub regions: Vec<Region>,
     /// The values of maps, which whoever keeps this keeps, too.
     pub areas: Option<Arc<[Area]>>,
+    /// How often the runtime's maps had changed by then.
+    pub changes: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

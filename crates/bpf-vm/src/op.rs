@@ -144,7 +144,7 @@ macro_rules! define_op {
             CallLocal { target: u32 },
             CallRegister { target: Register },
             Exit,
-            /// Stands behind the last instruction.
+            /// Stands behind the last instruction, and in place of those that write `r10`.
             End,
         }
     };

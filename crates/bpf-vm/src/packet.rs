@@ -194,9 +194,9 @@ impl Bounds {
 
     /// Moves bytes within the buffer.
     pub fn shift(&self, from: u32, to: u32, length: u32) {
-        let mut bytes = vec![0; length as usize];
-        self.read(from, &mut bytes);
-        self.write(to, &bytes);
+        let (from, to) = (self.pointer(from, length as usize), self.pointer(to, length as usize));
+        // SAFETY: as above.
+        unsafe { std::ptr::copy(from, to, length as usize) };
     }
 }
 

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use bpf_isa::Placed;
 use bpf_verifier::Verified;
 
-use crate::fault::{Fault, LoadError, Stop};
+use crate::fault::{Fault, LoadError, Reason, Stop};
 use crate::helper::Shared;
 use crate::jit::{self, Code, CompileError, CompileOptions, Mode};
 use crate::memory::Memory;
 use crate::op::Op;
 use crate::platform::{Helper, Platform};
-use crate::run::{self, Run};
+use crate::run::{self, FRAME, Run};
 use crate::trace::Trace;
 use crate::{interpret, load};
 
@@ -74,13 +74,18 @@ impl Program {
         load::load(instructions, platform)
     }
 
+    /// Why a run that comes to the [`Op::End`] at this place can't go on.
+    pub(crate) fn end_at(&self, position: usize) -> Reason {
+        if position + 1 == self.ops.len() { Reason::PastTheEnd } else { Reason::WritesFramePointer }
+    }
+
     /// Runs the function that begins at `slot`, one whose address the program takes.
     pub(crate) fn run_function(&self, slot: u32, input: &mut Input<'_>) -> Result<u64, Fault> {
         match self.functions.get(&slot) {
             Some(entry) => run::run_from(self, *entry as usize, input),
             None => {
                 let target = code_address(slot);
-                let reason = crate::fault::Reason::NoSuchFunction { target };
+                let reason = Reason::NoSuchFunction { target };
                 Err(Fault { slot: slot as usize, reason })
             }
         }
@@ -111,7 +116,8 @@ impl Program {
         }
         // A program that nothing bounds but its fuel keeps what counts it.
         let mode = if verified.facts().bounded { Mode::Verified } else { Mode::Checked };
-        self.code = Some(jit::compile(&self, mode, options)?);
+        let frame = verified.facts().functions.first().map_or(FRAME as u32, |main| main.stack);
+        self.code = Some(jit::compile(&self, mode, options)?.with_frame_of(frame));
         Ok(self)
     }
 

@@ -7,6 +7,7 @@ use std::ptr;
 
 use bpf_isa::{AtomicOp, Narrow, Size, Width};
 
+use crate::errno::Errno;
 use crate::fault::{Fault, Reason, Stop};
 use crate::jit::native::Native;
 use crate::memory::{self, AccessError, Memory, ORDER, Region, load, store};
@@ -69,6 +70,7 @@ pub(crate) fn run_from(
         place: 0,
         depth: 0,
         is_interpreted,
+        leaves_frames: false,
         native: Native::default(),
         stop: None,
         memory: shortened(&mut input.memory),
@@ -131,6 +133,8 @@ pub(crate) struct Run<'m> {
     pub depth: usize,
     /// Whether compiled code must not be used.
     pub is_interpreted: bool,
+    /// Whether code runs that clears no frames, since a verifier has proved that it needs that not.
+    pub leaves_frames: bool,
     pub memory: &'m mut Memory<'m>,
     state: Option<&'m mut dyn Any>,
     pub trace: Option<&'m mut Trace>,
@@ -142,10 +146,46 @@ impl Run<'_> {
         self.stack_end - (self.depth * FRAME) as u64
     }
 
+    /// What helpers share, in runs of a runtime's programs.
+    #[inline]
+    pub fn state(&mut self) -> Option<&mut State> {
+        self.state.as_deref_mut()?.downcast_mut()
+    }
+
+    /// Moves the packet's bounds; context and lent memory follow.
+    pub fn move_packet(
+        &mut self,
+        act: impl FnOnce(&State, &mut Bounds) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let state = self.state.as_deref_mut().and_then(|state| state.downcast_mut::<State>());
+        let state = state.ok_or(Errno::EINVAL)?;
+        let mut bounds = state.packet.ok_or(Errno::EINVAL)?;
+        act(state, &mut bounds)?;
+        state.packet = Some(bounds);
+        state.show_packet();
+        if let Some((direct, instructions)) = state.packet_regions() {
+            self.memory.move_packet(direct, instructions);
+        }
+        Ok(())
+    }
+
     /// The frames that are active.
     fn stack(&self) -> Region {
         let length = ((self.depth + 1) * FRAME) as u64;
         Region { start: self.stack_end - length, length, writable: true }
+    }
+
+    /// As [`Self::enter_frame`], for a program that reaches so many bytes of its first frame.
+    #[inline]
+    pub fn enter_part_of_frame(&mut self, bytes: usize) -> u64 {
+        if self.depth > 0 || self.lowest != u64::MAX {
+            return self.enter_frame();
+        }
+        let bytes = bytes.min(FRAME);
+        let start = ptr::with_exposed_provenance_mut::<u8>(self.stack_end as usize - bytes);
+        // SAFETY: within the first frame, which lies in the stack, which lives in `run`.
+        unsafe { start.write_bytes(0, bytes) };
+        self.stack_end
     }
 
     /// Programs find zeroes in their stack, or what they left there.
@@ -338,6 +378,10 @@ impl Run<'_> {
             return Ok(Called::Returned(REFUSED));
         }
         self.tail_calls += 1;
+        if self.leaves_frames {
+            // It need not keep to what this one has cleared, or counted.
+            self.lowest = u64::MAX;
+        }
         // Between two compiled programs an interpreted one may have given memory back.
         self.native.forget();
         let depth = self.depth;

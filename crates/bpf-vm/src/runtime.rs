@@ -1,5 +1,6 @@
 //! Objects loaded and run: what users of this crate begin with.
 
+use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bpf_isa::Placed;
@@ -11,6 +12,7 @@ use crate::errno::Errno;
 use crate::fault::Fault;
 use crate::helper::{Objects, Shared, Timers};
 use crate::map::{Content, Map, MapDefinition, MapTable};
+use crate::memory::Kept;
 use crate::program::Input;
 use crate::state::{Kind, State};
 use crate::trace::Trace;
@@ -115,6 +117,7 @@ impl Builder {
         let shared = Shared {
             maps: MapTable::new(),
             areas: RwLock::new(Arc::new([])),
+            area_changes: AtomicU64::new(0),
             time: Time::new(self.clock),
             random: Random::new(self.seed),
             world: RwLock::new(self.world),
@@ -284,11 +287,20 @@ impl Runtime {
         Some((crate::memory::Region { start, length, writable: false }, copy))
     }
 
+    /// What runs begin with.
+    pub(crate) fn kept(&self) -> Kept {
+        let changes = self.inner.shared.area_changes.load(Acquire);
+        Kept { regions: Vec::with_capacity(4), areas: Some(self.areas()), changes }
+    }
+
     /// Replaces areas if maps have been added.
-    pub(crate) fn renew_areas(&self, known: &mut Option<Arc<[crate::memory::Area]>>) {
-        let areas = self.inner.shared.areas.read().unwrap_or_else(PoisonError::into_inner);
-        if !known.as_ref().is_some_and(|known| Arc::ptr_eq(&areas, known)) {
-            *known = Some(areas.clone());
+    #[inline]
+    pub(crate) fn renew_areas(&self, kept: &mut Kept) {
+        // Those that are read then are at least as new.
+        let changes = self.inner.shared.area_changes.load(Acquire);
+        if changes != kept.changes || kept.areas.is_none() {
+            kept.areas = Some(self.areas());
+            kept.changes = changes;
         }
     }
 
@@ -299,8 +311,9 @@ impl Runtime {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Programs in maps hold what holds the maps.
-        for map in self.shared.maps.all() {
+        // Programs in maps hold what holds the maps. Those in maps that another runtime has as well
+        // may still be called by its programs, and go with it.
+        for map in self.shared.maps.abandon() {
             if let Content::Programs(slots) = map.content() {
                 for slot in slots {
                     slot.write().unwrap_or_else(PoisonError::into_inner).take();

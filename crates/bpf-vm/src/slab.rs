@@ -69,6 +69,7 @@ impl Slab {
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.layout.size()) }
     }
 
+    #[inline]
     fn check(&self, offset: u64, length: usize) -> usize {
         let end = offset.checked_add(length as u64);
         assert!(end.is_some_and(|end| end <= self.len()), "access behind the end of a slab");
@@ -89,6 +90,16 @@ impl Slab {
         unsafe { copy_to(self.start.as_ptr().add(offset), bytes) }
     }
 
+    /// Copies into the slab while nobody else can look at it.
+    pub fn overwrite(&mut self, bytes: &[u8]) {
+        let offset = self.check(0, bytes.len());
+        // SAFETY: `check` has found the bytes to lie in the slab, and `bytes` isn't part of it, since
+        // the slab is borrowed exclusively.
+        unsafe {
+            self.start.as_ptr().add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        }
+    }
+
     pub fn clear(&self, offset: u64, length: usize) {
         let offset = self.check(offset, length);
         // SAFETY: as above.
@@ -96,9 +107,10 @@ impl Slab {
     }
 
     /// The word at an offset, for locks and the like in values.
+    #[inline]
     pub fn half_at(&self, offset: u64) -> &AtomicU32 {
         let offset = self.check(offset, 4);
-        assert!(offset.is_multiple_of(4), "a lock is aligned");
+        assert!(offset.is_multiple_of(4), "words are aligned");
         // SAFETY: within the slab and aligned; the slab outlives the reference.
         unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
     }

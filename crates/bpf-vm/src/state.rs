@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::context::{Image, Socket, Sysctl, sk_buff, sk_msg, xdp_md};
+use crate::errno::Errno;
 use crate::fault::Stop;
 use crate::helper::TunnelKey;
 use crate::map::Map;
@@ -16,6 +17,13 @@ use crate::world::Environment;
 
 /// The length of an Ethernet header.
 pub(crate) const ETHERNET: u32 = 14;
+
+/// What a run may leave behind at most: programs may do in a loop what takes memory.
+const MOST_LINES: usize = 1 << 12;
+const MOST_CLONES: usize = 1 << 10;
+/// What it may make the runtime keep while it lasts.
+const MOST_KEPT: usize = 1 << 16;
+pub(crate) const MOST_DYNPTRS: usize = 1 << 16;
 
 /// Where a program wants its packet to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +105,9 @@ pub(crate) struct State {
     pub redirect: Option<Redirect>,
     pub clones: Vec<(Redirect, Vec<u8>)>,
     pub trace: Vec<String>,
+    /// Copies and lines for which there was no room.
+    pub lost_clones: u64,
+    pub lost_lines: u64,
     pub reserved: Vec<Reserved>,
     pub dynptrs: Vec<Option<Dynptr>>,
     /// What programs may still point to.
@@ -153,6 +164,8 @@ impl State {
             redirect: None,
             clones: Vec::new(),
             trace: Vec::new(),
+            lost_clones: 0,
+            lost_lines: 0,
             reserved: Vec::new(),
             dynptrs: Vec::new(),
             kept: Vec::new(),
@@ -183,6 +196,8 @@ impl State {
         self.redirect = None;
         self.clones.clear();
         self.trace.clear();
+        self.lost_clones = 0;
+        self.lost_lines = 0;
         self.dynptrs.clear();
         self.kept.clear();
         self.sockets.clear();
@@ -198,6 +213,37 @@ impl State {
         self.return_value = 0;
         self.callback_flags = 0;
         self.bound = None;
+    }
+
+    /// Notes a line for the host, or that there was no room for it.
+    pub fn print(&mut self, line: &[u8]) {
+        if self.trace.len() == MOST_LINES {
+            self.lost_lines += 1;
+        } else {
+            self.trace.push(String::from_utf8_lossy(line).into_owned());
+        }
+    }
+
+    /// Notes a copy of the packet that goes out at once.
+    pub fn send_copy(&mut self, redirect: Redirect) -> Result<(), Errno> {
+        let bounds = self.packet.ok_or(Errno::EINVAL)?;
+        if self.clones.len() == MOST_CLONES {
+            self.lost_clones += 1;
+            return Err(Errno::ENOMEM);
+        }
+        let mut packet = vec![0; bounds.len() as usize];
+        bounds.read(bounds.data, &mut packet);
+        self.clones.push((redirect, packet));
+        Ok(())
+    }
+
+    /// Keeps what the program is given a pointer to, if it isn't too much.
+    pub fn keep(&mut self, slab: Arc<Slab>) -> Result<(), Errno> {
+        if self.kept.len() == MOST_KEPT {
+            return Err(Errno::ENOMEM);
+        }
+        self.kept.push(slab);
+        Ok(())
     }
 
     pub fn is_skb(&self) -> bool {

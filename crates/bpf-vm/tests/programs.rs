@@ -111,8 +111,6 @@ fn refused_when_loaded() {
     check("goto -2\nexit", LoadError::NoSuchTarget { slot: 0, target: -1 });
     check("goto +1\nr0 = 1 ll\nexit", LoadError::NoSuchTarget { slot: 0, target: 2 });
     check("call +7\nexit", LoadError::NoSuchTarget { slot: 0, target: 8 });
-    check("r0 = 1 ll\nr10 += 8\nexit", LoadError::WritesFramePointer { slot: 2 });
-    check("r10 = xchg_64(r1 + 0, r10)\nexit", LoadError::WritesFramePointer { slot: 0 });
     check("call 99\nexit", LoadError::UnknownHelper { slot: 0, id: 99 });
     let unknown = LoadError::UnknownKernelFunction { slot: 0, btf_id: 1, module: 0 };
     check("call kfunc 1\nexit", unknown);
@@ -161,6 +159,10 @@ fn programs_end() {
     check_fault("r0 = 0\nr0 += 1\nif r0 != 0 goto -2\nexit", 2, Reason::OutOfFuel);
     check_fault("call -1\nexit", 0, Reason::TooManyFrames);
     check_fault("r0 = 0", 0, Reason::PastTheEnd);
+    check_fault("r0 = 1 ll\nr10 += 8\nexit", 2, Reason::WritesFramePointer);
+    check_fault("r10 = xchg_64(r1 + 0, r10)\nexit", 0, Reason::WritesFramePointer);
+    check_fault("r10 = 1 ll\nexit", 0, Reason::WritesFramePointer);
+    check("r0 = 1\nif r0 == 1 goto +1\nr10 += 8\nexit", 1);
     // Counts 8 Mi rounds, then lets go.
     check("r0 = 0\nr0 += 1\nmay_goto +1\ngoto -3\nexit", (8 << 20) + 1);
     // Forward jumps are free.

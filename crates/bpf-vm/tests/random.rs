@@ -59,7 +59,6 @@ fn helpers() -> HashMap<i32, Helper> {
 fn slot_of(error: &LoadError) -> Option<usize> {
     match *error {
         LoadError::NoSuchTarget { slot, .. }
-        | LoadError::WritesFramePointer { slot }
         | LoadError::UnknownHelper { slot, .. }
         | LoadError::UnknownKernelFunction { slot, .. }
         | LoadError::UnknownAddress { slot, .. }

@@ -1,9 +1,10 @@
 //! Runs that keep what they need from one to the next answer as those that begin anew.
 
-use bpf_isa::place;
 use bpf_isa::text::{Syntax, assemble};
+use bpf_isa::{encode, place};
+use bpf_object::{Object, object_of_code};
 use bpf_vm::context::{Skb, Xdp};
-use bpf_vm::{Packet, ProgramHandle, Runtime};
+use bpf_vm::{Engine, Errno, Packet, ProgramHandle, Runtime, RuntimeError};
 
 fn program(text: &str) -> ProgramHandle {
     let instructions = place(assemble(text, Syntax::Llvm).unwrap());
@@ -63,4 +64,177 @@ fn classifiers() {
         assert_eq!((outcome.skb, outcome.redirect), (expected.skb, expected.redirect));
         assert_eq!(other.bytes(), one.bytes());
     }
+}
+
+/// What a program returns on one packet, the packet's bytes and where it is to go; `None` where there
+/// is no compiler.
+type Left = (u64, Vec<u8>, Option<bpf_vm::Redirect>);
+
+fn run_as(engine: Engine, section: &str, text: &str, repeated: bool) -> Option<Left> {
+    let code = encode(&assemble(text, Syntax::Llvm).unwrap());
+    let object = Object::parse(&object_of_code("main", section, "GPL", &code)).unwrap();
+    let runtime = Runtime::builder().engine(engine).build();
+    let program = match runtime.load(&object).and_then(|instance| instance.program("main")) {
+        Err(RuntimeError::Compile { .. }) => return None,
+        program => program.unwrap(),
+    };
+    assert!(engine != Engine::VerifiedJit || program.is_unchecked(), "{text}");
+    let bytes: Vec<u8> = (1..=100).collect();
+    let mut packet = Packet::new(&bytes).unwrap();
+    let (skb, xdp) = (Skb { hash: 5, ..Skb::default() }, Xdp::default());
+    let (value, redirect) = match (section, repeated) {
+        ("tc", false) => {
+            let outcome = program.run_skb(&mut packet, &skb).unwrap();
+            (outcome.value, outcome.redirect)
+        }
+        ("tc", true) => {
+            let mut runs = program.skb_runs(&skb).unwrap();
+            (runs.run(&mut packet).unwrap(), runs.outcome().redirect)
+        }
+        _ => {
+            let mut runs = program.xdp_runs(&xdp).unwrap();
+            (runs.run(&mut packet).unwrap(), runs.outcome().redirect)
+        }
+    };
+    Some((value, packet.bytes(), redirect))
+}
+
+/// What a verifier has accepted calls some helpers without a detour.
+#[test]
+fn helpers_on_packets_do_the_same_without_checks() {
+    // After the call: what came of it, the frame, and the hash.
+    let classifier = |call: &str| {
+        format!(
+            "r6 = r1
+            r7 = 0x0102030405060708 ll
+            *(u64 *)(r10 - 64) = r7
+            *(u64 *)(r10 - 56) = r7
+            *(u64 *)(r10 - 48) = r7
+            *(u64 *)(r10 - 40) = r7
+            *(u64 *)(r10 - 32) = r7
+            *(u64 *)(r10 - 24) = r7
+            *(u64 *)(r10 - 16) = r7
+            *(u64 *)(r10 - 8) = r7
+            {call}
+            r7 = *(u64 *)(r10 - 64)
+            r0 ^= r7
+            r7 = *(u64 *)(r10 - 56)
+            r0 += r7
+            r7 = *(u64 *)(r10 - 48)
+            r0 ^= r7
+            r7 = *(u64 *)(r10 - 40)
+            r0 += r7
+            r7 = *(u64 *)(r10 - 24)
+            r0 ^= r7
+            r7 = *(u32 *)(r6 + 68)
+            r0 += r7
+            exit"
+        )
+    };
+    let mut programs = Vec::new();
+    for length in [1, 3, 4, 7, 8, 15, 16, 20, 32, 33, 64] {
+        for offset in [7, 68, 96, -1] {
+            for (helper, flags) in [(26, 0), (9, 0), (9, 2), (9, 8)] {
+                programs.push(classifier(&format!(
+                    "r2 = {offset}\nr3 = r10\nr3 += -64\nr4 = {length}\nr5 = {flags}\ncall {helper}"
+                )));
+            }
+        }
+    }
+    for helper in [10, 11] {
+        for flags in [0, 1, 2, 4, 0x12, 0x14, 0x20, 0x34, 0x60, 0x100] {
+            for (offset, from, to) in
+                [(24, 0, 77), (24, 5, 0x7788), (98, 0, 1), (99, 0, 1), (25, 0, 1)]
+            {
+                programs.push(classifier(&format!(
+                    "r2 = {offset}\nr3 = {from}\nr4 = {to}\nr5 = {flags}\ncall {helper}"
+                )));
+            }
+        }
+    }
+    for (from, to) in [(0, 0), (4, 0), (0, 12), (8, 8), (20, 32), (6, 3), (1, 63)] {
+        for seed in [0, 0xffff, -1] {
+            // Nothing may be anywhere.
+            let side = |register: u32, length: i32| match length {
+                0 => format!("r{register} = 0"),
+                _ => format!("r{register} = r10\nr{register} += -64"),
+            };
+            programs.push(classifier(&format!(
+                "{}\nr2 = {from}\n{}\nr4 = {to}\nr5 = {seed}\ncall 28",
+                side(1, from),
+                side(3, to)
+            )));
+        }
+    }
+    for length in [0, 50, 100, 101] {
+        programs.push(classifier(&format!("r2 = {length}\ncall 39")));
+    }
+    for (helper, flags) in [(23, 0), (23, 1), (23, 2), (155, 0), (155, 1)] {
+        programs.push(classifier(&format!("r1 = 9\nr2 = {flags}\ncall {helper}")));
+    }
+    for text in &programs {
+        let expected = run_as(Engine::Interpreter, "tc", text, false);
+        for (engine, repeated) in [
+            (Engine::Interpreter, true),
+            (Engine::Jit, false),
+            (Engine::VerifiedJit, false),
+            (Engine::VerifiedJit, true),
+        ] {
+            let Some(found) = run_as(engine, "tc", text, repeated) else { continue };
+            assert_eq!(Some(found), expected, "{engine:?}, {repeated}:\n{text}");
+        }
+    }
+    for (helper, deltas) in
+        [(44, [-14, 20, -300, 90]), (54, [-8, -3, 4, -300]), (65, [10, -20, 4000, -90])]
+    {
+        for delta in deltas {
+            let text = format!(
+                "r6 = r1\nr2 = {delta}\ncall {helper}\nr7 = r0\nr1 = r6\nr2 = -4\ncall 44\n\
+                 r2 = *(u32 *)(r6 + 0)\nr3 = *(u32 *)(r6 + 4)\nr4 = r2\nr4 += 8\n\
+                 if r4 > r3 goto +1\n*(u16 *)(r2 + 6) = 7\nr0 <<= 32\nr0 |= r7\nexit"
+            );
+            let expected = run_as(Engine::Interpreter, "xdp", &text, true);
+            let found = run_as(Engine::VerifiedJit, "xdp", &text, true);
+            assert!(found.is_none() || found == expected, "{found:x?} {expected:x?}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn what_runs_leave_behind_has_bounds() {
+    // Prints its name and sends the packet, a few thousand times each.
+    let text = "r6 = r1
+        r7 = 5000
+        *(u64 *)(r10 - 8) = 0x6869
+        again:
+        r1 = r10
+        r1 += -8
+        r2 = 3
+        call 6
+        r1 = r6
+        r2 = 1
+        r3 = 0
+        call 13
+        r8 = r0
+        r7 += -1
+        if r7 != 0 goto again
+        r0 = r8
+        exit";
+    let mut packet = Packet::new(&[0; 60]).unwrap();
+    let outcome = program(text).run_skb(&mut packet, &Skb::default()).unwrap();
+    // As the kernel, if it has no memory for a copy.
+    assert_eq!(outcome.value, Errno::ENOMEM.result());
+    assert_eq!(outcome.trace.len() as u64 + outcome.lost_lines, 5000);
+    assert_eq!(outcome.clones.len() as u64 + outcome.lost_clones, 5000);
+    assert!(outcome.lost_lines > 0 && outcome.lost_clones > 0);
+}
+
+/// As where the kernel puts the loop in place of the call.
+#[test]
+fn too_many_rounds_are_an_error_of_32_bits() {
+    let program =
+        program("r1 = -1\nld_pseudo r2, 0x4, 0x5\nr3 = 0\nr4 = 0\ncall 181\nexit\nr0 = 0\nexit");
+    let mut packet = Packet::new(&[0; 60]).unwrap();
+    let outcome = program.run_skb(&mut packet, &Skb::default()).unwrap();
+    assert_eq!(outcome.value, Errno::E2BIG.result() & 0xffff_ffff);
 }

@@ -1,5 +1,6 @@
 //! Maps under several threads, and what no comparison with the kernel shows.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bpf_isa::place;
@@ -171,4 +172,25 @@ fn timers_fire_when_the_clock_is_advanced() {
     let value = map.lookup(&number(0)).unwrap();
     assert_eq!(value[16..], 1500u64.to_ne_bytes());
     assert_eq!(runtime.now(), 11_499);
+}
+
+/// Programs in an array stay as long as any runtime has it, and no longer.
+#[test]
+fn program_arrays_of_two_runtimes() {
+    let bind = |runtime: &Runtime, text: &str, maps: &[Arc<Map>]| {
+        let instructions: Vec<_> = place(assemble(text, Syntax::Llvm).unwrap());
+        runtime.bind("program", &instructions, maps).unwrap()
+    };
+    let (one, other) = (Runtime::default(), Runtime::default());
+    let programs = one.map(MapDefinition::new(MapType::PROGRAM_ARRAY, 4, 4, 1)).unwrap();
+    let call = "ld_pseudo r2, 5, 0\nr3 = 0\ncall 12\nr0 = 0\nexit";
+    let caller = bind(&other, call, std::slice::from_ref(&programs));
+    let target = bind(&one, "r0 = 7\nexit", std::slice::from_ref(&programs)).program().clone();
+    let kept = Arc::downgrade(&target);
+    programs.set_program(0, target).unwrap();
+    assert_eq!(caller.run_raw(&[0; 8]).unwrap().value, 7);
+    drop(one);
+    assert_eq!(caller.run_raw(&[0; 8]).unwrap().value, 7);
+    drop((caller, other));
+    assert!(kept.upgrade().is_none());
 }

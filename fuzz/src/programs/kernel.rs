@@ -64,6 +64,13 @@ impl Kernel {
         Ok(Self { setting, kind, maps, handles, ring })
     }
 
+    /// Whether the kernel takes a program.
+    pub fn takes(&self, object: &Object, program: &Program) -> bool {
+        let types = Btf::new();
+        let load = Load { kind: &self.kind, flags: 0, log_level: 0, kernel: &types };
+        self.maps.load(object, program, &load).program.is_ok()
+    }
+
     /// Loads a program and runs it on one packet after another.
     pub fn ask(
         &mut self,

@@ -357,11 +357,16 @@ fn learn(
     linked: &Linked,
 ) {
     let (mut x, mut y) = (a.number, b.number);
-    // If both sides are one register, nothing is learnt that the comparison didn't decide.
-    if right == Some(left) || !compared.teaches(a, b, holds) {
+    if !compared.teaches(a, b, holds) {
         return;
     }
     Scalar::refine(&mut x, &mut y, compared.condition, compared.width, holds);
+    if right == Some(left) {
+        // Both sides are one register, which learns what each side does (the kernel passes it twice
+        // to regs_refine_cond_op, Linux 6.12): on a way that can't be taken, mostly nonsense.
+        x.meet(&y);
+        y = x;
+    }
     for number in [&mut x, &mut y] {
         if number.is_contradiction() {
             // The way can't be taken; it is walked with nothing known.

@@ -1,12 +1,12 @@
 //! 64-bit immediates: numbers, maps, addresses of values, of code and of kernel variables.
 
-use bpf_isa::Wide;
+use bpf_isa::{Instruction, Wide};
 use bpf_object::btf::{Kind as TypeKind, TypeId};
 
 use crate::engine::Engine;
 use crate::register::{Flags, Kind, Register};
 use crate::rule::Rule;
-use crate::stop::{Check, refuse, unmodelled};
+use crate::stop::{Check, Stop, refuse, unmodelled};
 
 impl Engine<'_> {
     pub(super) fn load_wide(&mut self, dst: u8, value: Wide) -> Check {
@@ -53,12 +53,26 @@ impl Engine<'_> {
         }
     }
 
-    fn load_map_value(&mut self, dst: u8, index: u32, offset: i32) -> Check {
+    /// The kernel looks up the addresses of values before it walks, in code that is never reached as
+    /// well (kernel/bpf/verifier.c, Linux 6.12: resolve_pseudo_ldimm64). The error comes with the slot.
+    pub(crate) fn check_value_addresses(&self) -> Result<(), (Stop, Option<usize>)> {
+        for placed in &self.request.program.instructions {
+            let Instruction::LoadWide { value: Wide::MapValueByIndex { map, offset }, .. } =
+                placed.instruction
+            else {
+                continue;
+            };
+            let result = self.map_index(map).and_then(|map| self.check_value_address(map, offset));
+            result.map_err(|stop| (stop, Some(placed.slot)))?;
+        }
+        Ok(())
+    }
+
+    fn check_value_address(&self, index: u32, offset: i32) -> Check {
         use bpf_object::MapType as M;
         let map = &self.maps[index as usize];
         if map.kind == M::ARENA {
-            return self
-                .write(dst, Register { kind: Kind::Arena, what: index, ..Register::UNKNOWN });
+            return Ok(());
         }
         if map.kind != M::ARRAY || map.max_entries != 1 {
             return refuse(Rule::MapUse, "only maps of one value have addresses that are known");
@@ -71,6 +85,14 @@ impl Engine<'_> {
                     map.value_size
                 ),
             );
+        }
+        Ok(())
+    }
+
+    fn load_map_value(&mut self, dst: u8, index: u32, offset: i32) -> Check {
+        if self.maps[index as usize].kind == bpf_object::MapType::ARENA {
+            return self
+                .write(dst, Register { kind: Kind::Arena, what: index, ..Register::UNKNOWN });
         }
         // There is only one such value: it needs no identity.
         self.write(dst, Register { what: index, off: offset, ..Register::pointer(Kind::MapValue) })

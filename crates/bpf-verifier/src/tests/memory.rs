@@ -174,3 +174,19 @@ fn what_instructions_touch_is_known() {
     };
     assert_eq!(proof.facts().touched[9], Touched::Data);
 }
+
+/// The kernel looks them up before it walks.
+#[test]
+fn addresses_of_values_in_dead_code() {
+    // Map and offset, in the halves of a number.
+    for (value, expected) in [
+        (4u64, "ok"),
+        (4 | 7 << 32, "ok"),
+        (4 | 8 << 32, "invalid access to map value pointer, value_size=8 off=8"),
+        (0, "only maps of one value have addresses that are known"),
+    ] {
+        let text =
+            format!("r0 = 0\n if r0 == 0 goto end\n ld_pseudo r1, 0x6, {value:#x}\n end:\n exit");
+        check("socket", &text, expected);
+    }
+}

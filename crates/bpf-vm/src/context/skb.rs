@@ -141,25 +141,25 @@ impl Skb {
 
     /// Writes the fields that depend on the packet.
     pub(crate) fn fill_packet(&self, image: &Image, packet: &Bounds) {
-        let protocol = self.protocol.unwrap_or_else(|| {
-            let mut head = [0; 14];
-            let length = packet.len().min(head.len() as u32) as usize;
-            packet.read(packet.data, &mut head[..length]);
-            self.protocol_of(&head[..length])
-        });
+        let protocol = self.protocol.unwrap_or_else(|| self.protocol_of(packet));
         image.set_word(s::PROTOCOL, u32::from(protocol.to_be()));
         image.set_word(s::WIRE_LEN, packet.len());
     }
 
-    fn protocol_of(&self, packet: &[u8]) -> u16 {
-        if self.ethernet {
-            packet.get(12..14).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
-        } else {
-            match packet.first().map(|byte| byte >> 4) {
-                Some(4) => 0x0800,
-                Some(6) => 0x86dd,
+    fn protocol_of(&self, packet: &Bounds) -> u16 {
+        let byte = |at: u32| {
+            let mut byte = [0];
+            packet.read(packet.data + at, &mut byte);
+            byte[0]
+        };
+        match packet.len() {
+            14.. if self.ethernet => u16::from_be_bytes([byte(12), byte(13)]),
+            1.. if !self.ethernet => match byte(0) >> 4 {
+                4 => 0x0800,
+                6 => 0x86dd,
                 _ => 0,
-            }
+            },
+            _ => 0,
         }
     }
 
@@ -180,7 +180,8 @@ impl Skb {
             protocol: Some(u16::from_be(image.word(s::PROTOCOL) as u16)),
             vlan,
             priority: image.word(s::PRIORITY),
-            tc_index: image.word(s::TC_INDEX),
+            // Of which the kernel keeps 16 bits.
+            tc_index: image.word(s::TC_INDEX) & 0xffff,
             cb,
             hash: image.word(s::HASH),
             tc_classid: image.word(s::TC_CLASSID),

@@ -14,11 +14,19 @@ const IPV6: u64 = 0x80;
 /// the carry put back, then of its halves. Of two numbers that stand for the same checksum, programs
 /// see which one it is.
 fn partial(bytes: &[u8], start: u32) -> u32 {
-    let mut sum = u64::from(start);
-    for chunk in bytes.chunks(8) {
+    let words = bytes.chunks(8).map(|chunk| {
         let mut word = [0; 8];
         word[..chunk.len()].copy_from_slice(chunk);
-        let (added, carry) = sum.overflowing_add(u64::from_le_bytes(word));
+        u64::from_le_bytes(word)
+    });
+    sum_of(words, start)
+}
+
+/// The sum of bytes that were taken by eight, the last ones filled up with zeroes.
+pub(crate) fn sum_of(words: impl Iterator<Item = u64>, start: u32) -> u32 {
+    let mut sum = u64::from(start);
+    for word in words {
+        let (added, carry) = sum.overflowing_add(word);
         sum = added.wrapping_add(carry.into());
     }
     (sum.wrapping_add(sum.rotate_right(32)) >> 32) as u32
@@ -63,13 +71,26 @@ pub(super) fn difference(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let seed = seed as u32;
     let from = read_bytes(call, from, from_length)?;
     let to = read_bytes(call, to, to_length)?;
-    let sum = match (from.is_empty(), to.is_empty()) {
-        (false, false) => add(partial(&to, seed), !partial(&from, 0)),
-        (true, false) => partial(&to, seed),
-        (false, true) => !partial(&from, !seed),
+    let sum_from = |start| partial(&from, start);
+    let sum_to = |start| partial(&to, start);
+    Ok(difference_of(from.is_empty(), sum_from, to.is_empty(), sum_to, seed))
+}
+
+/// `bpf_csum_diff`, by what sums up each side from a number on.
+pub(crate) fn difference_of(
+    nothing_from: bool,
+    from: impl Fn(u32) -> u32,
+    nothing_to: bool,
+    to: impl Fn(u32) -> u32,
+    seed: u32,
+) -> u64 {
+    let sum = match (nothing_from, nothing_to) {
+        (false, false) => add(to(seed), !from(0)),
+        (true, false) => to(seed),
+        (false, true) => !from(!seed),
         (true, true) => seed,
     };
-    Ok(u64::from(settle(sum)))
+    u64::from(settle(sum))
 }
 
 /// As `csum_from32to16`: since Linux 6.13 the result is folded to 16 bits on all architectures.
@@ -92,58 +113,70 @@ fn load(bounds: &Bounds, at: u32) -> u16 {
 
 pub(super) fn l3_replace(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [_, offset, from, to, flags] = call.arguments;
+    code(replace_l3(call.state()?, offset, from, to, flags))
+}
+
+/// `bpf_l3_csum_replace`.
+pub(crate) fn replace_l3(
+    state: &State,
+    offset: u64,
+    from: u64,
+    to: u64,
+    flags: u64,
+) -> Result<(), Errno> {
     if flags & !SIZE_MASK != 0 {
-        return code(Err(Errno::EINVAL));
+        return Err(Errno::EINVAL);
     }
-    let state = call.state::<State>()?;
-    let Some(bounds) = state.packet.filter(|_| state.is_skb()) else {
-        return code(Err(Errno::EINVAL));
-    };
-    let Some(at) = header(&bounds, offset) else {
-        return code(Err(Errno::EFAULT));
-    };
+    let bounds = state.packet.filter(|_| state.is_skb()).ok_or(Errno::EINVAL)?;
+    let at = header(&bounds, offset).ok_or(Errno::EFAULT)?;
     let check = load(&bounds, at);
-    let new = match flags & SIZE_MASK {
-        0 if from != 0 => return code(Err(Errno::EINVAL)),
-        0 => replace_by(check, to as u32),
-        2 => replace16(check, from as u16, to as u16),
-        4 => replace(check, from as u32, to as u32),
-        _ => return code(Err(Errno::EINVAL)),
-    };
-    bounds.write(at, &new.to_ne_bytes());
-    Ok(0)
+    bounds.write(at, &replaced(check, flags & SIZE_MASK, from, to)?.to_ne_bytes());
+    Ok(())
+}
+
+/// A checksum after a replacement of so many bytes; of 0 bytes if `to` is a difference.
+fn replaced(check: u16, size: u64, from: u64, to: u64) -> Result<u16, Errno> {
+    match size {
+        0 if from != 0 => Err(Errno::EINVAL),
+        0 => Ok(replace_by(check, to as u32)),
+        2 => Ok(replace16(check, from as u16, to as u16)),
+        4 => Ok(replace(check, from as u32, to as u32)),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 pub(super) fn l4_replace(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [_, offset, from, to, flags] = call.arguments;
+    code(replace_l4(call.state()?, offset, from, to, flags))
+}
+
+/// `bpf_l4_csum_replace`.
+pub(crate) fn replace_l4(
+    state: &State,
+    offset: u64,
+    from: u64,
+    to: u64,
+    flags: u64,
+) -> Result<(), Errno> {
     let known = MARK_MANGLED_0 | MARK_ENFORCE | PSEUDO | SIZE_MASK | IPV6;
     if flags & !known != 0 {
-        return code(Err(Errno::EINVAL));
+        return Err(Errno::EINVAL);
     }
-    let state = call.state::<State>()?;
-    let Some(bounds) = state.packet.filter(|_| state.is_skb()) else {
-        return code(Err(Errno::EINVAL));
-    };
-    let Some(at) = header(&bounds, offset) else { return code(Err(Errno::EFAULT)) };
+    let bounds = state.packet.filter(|_| state.is_skb()).ok_or(Errno::EINVAL)?;
+    let at = header(&bounds, offset).ok_or(Errno::EFAULT)?;
     let check = load(&bounds, at);
     let is_mangled = flags & MARK_MANGLED_0 != 0;
     if is_mangled && flags & MARK_ENFORCE == 0 && check == 0 {
-        return Ok(0);
+        return Ok(());
     }
     // The packets of a run have whole checksums (CHECKSUM_NONE), so a pseudo header's part is like
     // any other.
-    let mut new = match flags & SIZE_MASK {
-        0 if from != 0 => return code(Err(Errno::EINVAL)),
-        0 => replace_by(check, to as u32),
-        2 => replace16(check, from as u16, to as u16),
-        4 => replace(check, from as u32, to as u32),
-        _ => return code(Err(Errno::EINVAL)),
-    };
+    let mut new = replaced(check, flags & SIZE_MASK, from, to)?;
     if is_mangled && new == 0 {
         new = 0xffff;
     }
     bounds.write(at, &new.to_ne_bytes());
-    Ok(0)
+    Ok(())
 }
 
 /// Only packets whose sum a network card has made can have it changed (`CHECKSUM_COMPLETE`).

@@ -3,10 +3,11 @@
 //! The program's `struct bpf_dynptr` holds only the number of an entry in the state of the run, so
 //! that a forged one can't reach further than those that the program has.
 
+use super::maps::copies;
 use super::*;
 use crate::map::Content;
 use crate::slab::Slab;
-use crate::state::{Dynptr, Target};
+use crate::state::{Dynptr, MOST_DYNPTRS, Target};
 
 /// `struct bpf_dynptr` is 16 bytes; what is ours has this in its upper half.
 const MARK: u64 = 0x00d1_9000 << 32;
@@ -19,8 +20,13 @@ fn make(call: &mut Call<'_, '_>, at: u64, dynptr: Option<Dynptr>) -> Result<(), 
     let number = match dynptr {
         Some(dynptr) => {
             let state = call.state::<State>()?;
-            state.dynptrs.push(Some(dynptr));
-            MARK | (state.dynptrs.len() as u64 - 1)
+            // Further ones are as one that couldn't be made.
+            if state.dynptrs.len() == MOST_DYNPTRS {
+                0
+            } else {
+                state.dynptrs.push(Some(dynptr));
+                MARK | (state.dynptrs.len() as u64 - 1)
+            }
         }
         None => 0,
     };
@@ -216,7 +222,9 @@ pub(super) fn slice(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         Target::Packet => packet_part(call, from, length)?.unwrap_or(0),
         Target::Bytes(slab) => {
             let (start, length) = (slab.address(), slab.len());
-            call.state::<State>()?.kept.push(slab);
+            if call.state::<State>()?.keep(slab).is_err() {
+                return Ok(0);
+            }
             call.memory().add(crate::memory::Region { start, length, writable: false });
             start + from
         }
@@ -277,11 +285,10 @@ pub(super) fn clone(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
 /// `bpf_dynptr_copy`, through memory of ours.
 pub(super) fn copy(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [to, to_offset, from, from_offset, length] = call.arguments;
-    let Ok(slab) = Slab::new(length & 0xffff_ffff).map(Arc::new) else {
+    let Ok(slab) = copies(call.state()?, length & 0xffff_ffff) else {
         return code(Err(Errno::ENOMEM));
     };
     let (start, whole) = (slab.address(), slab.len());
-    call.state::<State>()?.kept.push(slab);
     call.memory().add(crate::memory::Region { start, length: whole, writable: true });
     call.arguments = [start, length, from, from_offset, 0];
     let result = match read(shared, call)? {
@@ -292,6 +299,7 @@ pub(super) fn copy(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         error => Ok(error),
     };
     call.memory().take_back(start);
+    call.state::<State>()?.copies.push(slab);
     result
 }
 
@@ -322,9 +330,21 @@ fn drain_samples(
     context: u64,
 ) -> Outcome {
     // The callback's dynptr lies in memory of its own, which it may read.
-    let Ok(holder) = Slab::new(16).map(Arc::new) else { return code(Err(Errno::ENOMEM)) };
+    let Ok(holder) = copies(call.state()?, 16) else { return code(Err(Errno::ENOMEM)) };
     let at = holder.address();
-    call.state::<State>()?.kept.push(holder);
+    let result = drain_into(call, ring, at, callback, context);
+    call.state::<State>()?.copies.push(holder);
+    result
+}
+
+/// `at` is where each sample's dynptr is put.
+fn drain_into(
+    call: &mut Call<'_, '_>,
+    ring: &crate::map::UserRing,
+    at: u64,
+    callback: u64,
+    context: u64,
+) -> Outcome {
     let region = crate::memory::Region { start: at, length: 16, writable: true };
     let mut count = 0;
     while count < SAMPLES {

@@ -178,7 +178,7 @@ fn trace(call: &mut Call<'_, '_>, format: u64, size: u64, arguments: &[u64]) -> 
         Err(error) => return code(Err(error)),
     };
     let length = text.len() as u64;
-    call.state::<State>()?.trace.push(String::from_utf8_lossy(&text).into_owned());
+    call.state::<State>()?.print(&text);
     Ok(length)
 }
 

@@ -5,6 +5,8 @@ use super::*;
 
 /// At most so many words of bits (`BITS_ITER_NR_WORDS_MAX`).
 const MOST_WORDS: u64 = 511;
+/// Far more than fit into a stack.
+const MOST_ITERATORS: usize = 1 << 10;
 
 /// Two words of the program's memory.
 fn words<const COUNT: usize>(call: &Call<'_, '_>, address: u64) -> Result<[u32; COUNT], Stop> {
@@ -42,6 +44,13 @@ pub(super) fn bits_new(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let (words, _) = bytes.as_chunks::<8>();
     let bits = words.iter().map(|word| u64::from_ne_bytes(*word)).collect();
     let state = call.state::<State>()?;
+    // Those that are destroyed leave their place to the next.
+    while state.bits.last().is_some_and(Vec::is_empty) {
+        state.bits.pop();
+    }
+    if state.bits.len() == MOST_ITERATORS {
+        return code(Err(Errno::ENOMEM));
+    }
     state.bits.push(bits);
     let index = state.bits.len() as u32 - 1;
     set_words(call, iterator, &[index, 0, count as u32 * 64, u32::MAX])?;

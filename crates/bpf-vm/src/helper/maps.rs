@@ -196,7 +196,7 @@ pub(super) fn for_each(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
 
 /// Memory for the keys that callbacks are given. It is lent as long as the run lasts, since they may
 /// have kept where a key was; who goes over a map next gets it again.
-fn copies(state: &mut State, bytes: u64) -> Result<Arc<Slab>, Errno> {
+pub(super) fn copies(state: &mut State, bytes: u64) -> Result<Arc<Slab>, Errno> {
     let large = state.copies.iter().position(|slab| slab.len() >= bytes);
     match large {
         Some(at) => Ok(state.copies.swap_remove(at)),
@@ -205,25 +205,26 @@ fn copies(state: &mut State, bytes: u64) -> Result<Arc<Slab>, Errno> {
 }
 
 /// Rounds of `bpf_loop` (`BPF_MAX_LOOPS`).
-const LOOPS: u32 = 8 << 20;
+const LOOPS: u64 = 8 << 20;
 
 pub(super) fn repeat(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [count, callback, context, flags, _] = call.arguments;
     if flags != 0 {
         return code(Err(Errno::EINVAL));
     }
-    let count = count as u32;
+    // Where it can, the kernel puts the loop in place of the call: there it compares all 64 bits, and
+    // the error has 32 (kernel/bpf/verifier.c, Linux 6.12: inline_bpf_loop).
     if count > LOOPS {
-        return code(Err(Errno::E2BIG));
+        return Ok(Errno::E2BIG.result() & u64::from(u32::MAX));
     }
     for round in 0..count {
         // Each round costs as much as a jump back of one instruction.
         call.burn(1)?;
-        if call.invoke(callback, [round.into(), context, 0, 0, 0])? != 0 {
-            return Ok(u64::from(round) + 1);
+        if call.invoke(callback, [round, context, 0, 0, 0])? != 0 {
+            return Ok(round + 1);
         }
     }
-    Ok(count.into())
+    Ok(count)
 }
 
 pub(super) fn lock(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {

@@ -64,6 +64,22 @@ pub(super) fn skb_load_bytes(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     load(call, (offset <= i32::MAX as u64).then_some(offset), to, length)
 }
 
+/// Where `bpf_skb_load_bytes` finds so many bytes.
+#[inline]
+pub(crate) fn to_load(state: &State, offset: u64, length: u32) -> Result<*const u8, Errno> {
+    place_of(state, offset, length).map(<*mut u8>::cast_const)
+}
+
+#[inline]
+fn place_of(state: &State, offset: u64, length: u32) -> Result<*mut u8, Errno> {
+    let offset = offset & 0xffff_ffff;
+    let bounds = state.packet.as_ref().ok_or(Errno::EFAULT)?;
+    if offset > i32::MAX as u64 || offset + u64::from(length) > u64::from(bounds.len()) {
+        return Err(Errno::EFAULT);
+    }
+    Ok(bounds.pointer(bounds.data + offset as u32, length as usize))
+}
+
 pub(super) fn load_bytes_relative(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [_, offset, to, length, from] = call.arguments;
     let offset = offset & 0xffff_ffff;
@@ -122,16 +138,43 @@ pub(super) fn skb_store_bytes(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         return code(Err(Errno::EFAULT));
     }
     let result = store(call, offset, from, length, Errno::EFAULT)?;
-    if result == 0 && flags & INVALIDATE_HASH != 0 {
-        call.state::<State>()?.image.set_word(s::HASH, 0);
+    if result == 0 {
+        stored(call.state()?, flags);
     }
     Ok(result)
 }
 
+/// Where `bpf_skb_store_bytes` puts so many bytes.
+#[inline]
+pub(crate) fn to_store(
+    state: &State,
+    offset: u64,
+    length: u32,
+    flags: u64,
+) -> Result<*mut u8, Errno> {
+    if flags & !(1 | INVALIDATE_HASH) != 0 || state.packet.is_none() {
+        return Err(Errno::EINVAL);
+    }
+    place_of(state, offset, length)
+}
+
+/// What else changes when bytes of a packet do.
+#[inline]
+pub(crate) fn stored(state: &State, flags: u64) {
+    if flags & INVALIDATE_HASH != 0 {
+        state.image.set_word(s::HASH, 0);
+    }
+}
+
+/// `bpf_skb_pull_data`: packets lie in one piece.
+pub(crate) fn pull(state: &State, length: u32) -> Result<(), Errno> {
+    let bounds = state.packet.as_ref().ok_or(Errno::EINVAL)?;
+    if length > bounds.len() { Err(Errno::ENOMEM) } else { Ok(()) }
+}
+
 pub(super) fn pull_data(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let length = call.arguments[1] as u32;
-    // Packets lie in one piece.
-    change(call, |_, bounds| if length > bounds.len() { Err(Errno::ENOMEM) } else { Ok(()) })
+    change(call, |state, _| pull(state, length))
 }
 
 pub(super) fn length(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
@@ -475,57 +518,67 @@ pub(super) fn adjust_room(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
 
 pub(super) fn adjust_head(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let delta = call.arguments[1] as i32;
-    change(call, |state, bounds| {
-        let meta = bounds.data - bounds.meta;
-        let data = i64::from(bounds.data) + i64::from(delta);
-        let lowest = i64::from(bounds.floor + XDP_FRAME + meta);
-        if state.kind != Kind::Xdp
-            || data < lowest
-            || data > i64::from(bounds.end) - i64::from(ETHERNET)
-        {
-            return Err(Errno::EINVAL);
-        }
-        let data = data as u32;
-        let old_meta = bounds.meta;
-        bounds.shift(old_meta, data - meta, meta);
-        bounds.data = data;
-        bounds.meta = data - meta;
-        Ok(())
-    })
+    change(call, |state, bounds| move_head(state, bounds, delta))
+}
+
+/// `bpf_xdp_adjust_head`.
+pub(crate) fn move_head(state: &State, bounds: &mut Bounds, delta: i32) -> Result<(), Errno> {
+    let meta = bounds.data - bounds.meta;
+    let data = i64::from(bounds.data) + i64::from(delta);
+    let lowest = i64::from(bounds.floor + XDP_FRAME + meta);
+    if state.kind != Kind::Xdp
+        || data < lowest
+        || data > i64::from(bounds.end) - i64::from(ETHERNET)
+    {
+        return Err(Errno::EINVAL);
+    }
+    let data = data as u32;
+    if meta > 0 {
+        bounds.shift(bounds.meta, data - meta, meta);
+    }
+    bounds.data = data;
+    bounds.meta = data - meta;
+    Ok(())
 }
 
 pub(super) fn adjust_meta(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
+    let delta = call.arguments[1] as i32;
+    change(call, |_, bounds| move_meta(bounds, delta))
+}
+
+/// `bpf_xdp_adjust_meta`.
+pub(crate) fn move_meta(bounds: &mut Bounds, delta: i32) -> Result<(), Errno> {
     /// `skb_shared_info.meta_len` has 8 bits.
     const LONGEST_META: u32 = 255;
-    let delta = call.arguments[1] as i32;
-    change(call, |_, bounds| {
-        let meta = i64::from(bounds.meta) + i64::from(delta);
-        if meta < i64::from(bounds.floor + XDP_FRAME) || meta > i64::from(bounds.data) {
-            return Err(Errno::EINVAL);
-        }
-        let length = bounds.data - meta as u32;
-        if !length.is_multiple_of(4) || length > LONGEST_META {
-            return Err(Errno::EACCES);
-        }
-        bounds.meta = meta as u32;
-        Ok(())
-    })
+    let meta = i64::from(bounds.meta) + i64::from(delta);
+    if meta < i64::from(bounds.floor + XDP_FRAME) || meta > i64::from(bounds.data) {
+        return Err(Errno::EINVAL);
+    }
+    let length = bounds.data - meta as u32;
+    if !length.is_multiple_of(4) || length > LONGEST_META {
+        return Err(Errno::EACCES);
+    }
+    bounds.meta = meta as u32;
+    Ok(())
 }
 
 pub(super) fn adjust_tail(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let delta = call.arguments[1] as i32;
-    change(call, |_, bounds| {
-        let end = i64::from(bounds.end) + i64::from(delta);
-        if end > bounds.ceiling.into() || end < i64::from(bounds.data + ETHERNET) {
-            return Err(Errno::EINVAL);
-        }
-        let end = end as u32;
-        if end > bounds.end {
-            bounds.clear(bounds.end, end - bounds.end);
-        }
-        bounds.end = end;
-        Ok(())
-    })
+    change(call, |_, bounds| move_tail(bounds, delta))
+}
+
+/// `bpf_xdp_adjust_tail`.
+pub(crate) fn move_tail(bounds: &mut Bounds, delta: i32) -> Result<(), Errno> {
+    let end = i64::from(bounds.end) + i64::from(delta);
+    if end > bounds.ceiling.into() || end < i64::from(bounds.data + ETHERNET) {
+        return Err(Errno::EINVAL);
+    }
+    let end = end as u32;
+    if end > bounds.end {
+        bounds.clear(bounds.end, end - bounds.end);
+    }
+    bounds.end = end;
+    Ok(())
 }
 
 /// `struct bpf_tunnel_key`, and the lengths that older programs have of it.

@@ -19,24 +19,32 @@ const INGRESS: u64 = 1;
 
 pub(super) fn redirect(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [ifindex, flags, ..] = call.arguments;
-    let state = call.state::<State>()?;
-    let ifindex = ifindex as u32;
+    Ok(to_interface(call.state()?, ifindex as u32, flags))
+}
+
+/// `bpf_redirect`; the action.
+pub(crate) fn to_interface(state: &mut State, ifindex: u32, flags: u64) -> u64 {
     let is_xdp = state.kind == Kind::Xdp;
     let allowed = if is_xdp { 0 } else { INGRESS };
     if flags & !allowed != 0 {
-        return Ok(if is_xdp { XDP_ABORTED } else { TC_SHOT });
+        return if is_xdp { XDP_ABORTED } else { TC_SHOT };
     }
     state.redirect = Some(Redirect::Interface { ifindex, ingress: flags & INGRESS != 0 });
-    Ok(if is_xdp { XDP_REDIRECT } else { TC_REDIRECT })
+    if is_xdp { XDP_REDIRECT } else { TC_REDIRECT }
 }
 
 pub(super) fn redirect_peer(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let [ifindex, flags, ..] = call.arguments;
+    Ok(to_peer(call.state()?, ifindex as u32, flags))
+}
+
+/// `bpf_redirect_peer`; the action.
+pub(crate) fn to_peer(state: &mut State, ifindex: u32, flags: u64) -> u64 {
     if flags != 0 {
-        return Ok(TC_SHOT);
+        return TC_SHOT;
     }
-    call.state::<State>()?.redirect = Some(Redirect::Peer { ifindex: ifindex as u32 });
-    Ok(TC_REDIRECT)
+    state.redirect = Some(Redirect::Peer { ifindex });
+    TC_REDIRECT
 }
 
 /// `AF_INET` and `AF_INET6`.
@@ -149,13 +157,8 @@ pub(super) fn clone_redirect(shared: &Shared, call: &mut Call<'_, '_>) -> Outcom
             return code(Err(Errno::EINVAL));
         }
     }
-    let state = call.state::<State>()?;
-    let Some(bounds) = state.packet else { return code(Err(Errno::EINVAL)) };
-    let mut packet = vec![0; bounds.len() as usize];
-    bounds.read(bounds.data, &mut packet);
     let redirect = Redirect::Interface { ifindex, ingress: flags & INGRESS != 0 };
-    state.clones.push((redirect, packet));
-    Ok(0)
+    code(call.state::<State>()?.send_copy(redirect))
 }
 
 /// `struct bpf_fib_lookup`.

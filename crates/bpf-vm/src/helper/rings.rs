@@ -115,7 +115,15 @@ pub(super) fn query(shared: &Shared, call: &mut Call<'_, '_>) -> Outcome {
 impl State {
     /// Records that the program has left behind are dropped, so that those after them can be read;
     /// its locks are let go.
+    #[inline]
     pub fn clean_up(&mut self) {
+        if !self.reserved.is_empty() || !self.locked.is_empty() {
+            self.let_go();
+        }
+    }
+
+    #[cold]
+    fn let_go(&mut self) {
         for reserved in self.reserved.drain(..) {
             if let Content::Ring(ring) = reserved.map.content() {
                 ring.commit(reserved.position, true, 0);

@@ -197,7 +197,9 @@ pub(super) fn storage_of(
     };
     let Some(slab) = slab else { return Ok(0) };
     let region = Region { start: slab.address(), length: size.into(), writable: true };
-    call.state::<State>()?.kept.push(slab);
+    if call.state::<State>()?.keep(slab).is_err() {
+        return Ok(0);
+    }
     call.memory().add(region);
     Ok(region.start)
 }

@@ -29,7 +29,9 @@ pub(super) fn tcp_sock(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
         slab.store(at, &value.to_ne_bytes());
     }
     let region = Region { start: slab.address(), length: SIZE, writable: false };
-    state.kept.push(slab);
+    if state.keep(slab).is_err() {
+        return Ok(0);
+    }
     call.memory().add(region);
     Ok(region.start)
 }

@@ -10,6 +10,7 @@ use bpf_isa::{Register, Size};
 
 use super::direct::{self, Direct};
 use super::ir::Set;
+use super::{Mode, packets};
 use crate::helper::Shared;
 use crate::program::Program;
 
@@ -27,11 +28,11 @@ pub(crate) struct Array {
 }
 
 /// A function of the runtime that is called without going through [`super::native`]: with
-/// `object`, the program's `r2` to `r4`, and the run.
+/// `object`, or the program's `r1` if there is none, `r2` to `r5`, and the run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
     pub function: Direct,
-    pub object: u64,
+    pub object: Option<u64>,
 }
 
 /// What a call of a helper can be done by.
@@ -41,6 +42,8 @@ pub(crate) enum Known {
     Array(u32),
     /// One of `calls`. So many bytes are read where each of these registers points to.
     Call { call: u32, arguments: Set, reads: [(Register, u32); 2] },
+    /// One of `calls`, which may write to the frame and the packet.
+    Writing { call: u32, arguments: Set },
     /// The number of the CPU.
     Processor,
 }
@@ -64,10 +67,16 @@ impl<'a> Bound<'a> {
     }
 
     /// What is known of a helper, if its first argument is known.
-    pub fn helper(&mut self, index: u32, first: Option<u64>) -> Option<Known> {
+    pub fn helper(&mut self, index: u32, first: Option<u64>, mode: Mode) -> Option<Known> {
         let shared = self.shared?;
         let id = (*self.ids.get(index as usize)?)?;
-        let call = |function, object| Call { function, object };
+        if mode == Mode::Verified
+            && let Some((function, arguments)) = packets::helper(id)
+        {
+            let call = self.place(Call { function, object: None });
+            return Some(Known::Writing { call, arguments });
+        }
+        let call = |function, object| Call { function, object: Some(object) };
         match id {
             5 | 125 | 160 => {
                 let time = call(direct::time, object(&shared.time));
@@ -117,6 +126,11 @@ impl<'a> Bound<'a> {
 
     fn call(&mut self, call: Call, arguments: Set, reads: [u32; 2]) -> Known {
         let [key, value] = reads;
+        let reads = [(Register::R2, key), (Register::R3, value)];
+        Known::Call { call: self.place(call), arguments, reads }
+    }
+
+    fn place(&mut self, call: Call) -> u32 {
         let same = |known: &Call| {
             known.object == call.object && ptr::fn_addr_eq(known.function, call.function)
         };
@@ -124,8 +138,7 @@ impl<'a> Bound<'a> {
             self.calls.push(call);
             self.calls.len() - 1
         });
-        let reads = [(Register::R2, key), (Register::R3, value)];
-        Known::Call { call: place as u32, arguments, reads }
+        place as u32
     }
 
     /// What lies at an address in the only value of a map that nobody can change any more.

@@ -16,8 +16,8 @@ use crate::map::{Content, Map, Who, update};
 use crate::memory::{self, load};
 use crate::run::Run;
 
-/// Called with what [`super::bound::Call`] names, `r2` to `r4`, and the run; returns `r0`.
-pub(crate) type Direct = extern "C" fn(u64, u64, u64, u64, *mut ()) -> u64;
+/// Called with what [`super::bound::Call`] names, `r2` to `r5`, and the run; returns `r0`.
+pub(crate) type Direct = extern "C" fn(u64, u64, u64, u64, u64, *mut ()) -> u64;
 
 /// Keys and values up to this size are copied to the stack.
 const SHORT: usize = 256;
@@ -103,12 +103,12 @@ unsafe fn cpu(run: *mut ()) -> u32 {
     unsafe { (*run.cast::<Run<'static>>()).cpu }
 }
 
-pub(super) extern "C" fn time(time: u64, _: u64, _: u64, _: u64, _: *mut ()) -> u64 {
+pub(super) extern "C" fn time(time: u64, _: u64, _: u64, _: u64, _: u64, _: *mut ()) -> u64 {
     // SAFETY: called by code with the address of the runtime's clock.
     unsafe { object::<Time>(time) }.now()
 }
 
-pub(super) extern "C" fn random(random: u64, _: u64, _: u64, _: u64, _: *mut ()) -> u64 {
+pub(super) extern "C" fn random(random: u64, _: u64, _: u64, _: u64, _: u64, _: *mut ()) -> u64 {
     // SAFETY: called by code with the address of the runtime's numbers.
     unsafe { object::<Random>(random) }.next().into()
 }
@@ -118,6 +118,7 @@ pub(super) extern "C" fn random(random: u64, _: u64, _: u64, _: u64, _: *mut ())
 extern "C" fn find_words<const WORDS: usize, const HALF: bool, const PER_CPU: bool>(
     map: u64,
     key: u64,
+    _: u64,
     _: u64,
     _: u64,
     run: *mut (),
@@ -155,7 +156,7 @@ fn by_words<const PER_CPU: bool>(key_size: u32) -> Option<Direct> {
     })
 }
 
-extern "C" fn find(map: u64, key: u64, _: u64, _: u64, run: *mut ()) -> u64 {
+extern "C" fn find(map: u64, key: u64, _: u64, _: u64, _: u64, run: *mut ()) -> u64 {
     // SAFETY: called by code for this map.
     let (map, cpu) = unsafe { (object::<Map>(map), cpu(run)) };
     let length = map.definition().key_size as usize;
@@ -174,7 +175,14 @@ pub(super) fn look_up(map: &Map) -> Option<Direct> {
     by_words.or_else(|| is_plain(map).then_some(find))
 }
 
-extern "C" fn update_element(map: u64, key: u64, value: u64, flags: u64, run: *mut ()) -> u64 {
+extern "C" fn update_element(
+    map: u64,
+    key: u64,
+    value: u64,
+    flags: u64,
+    _: u64,
+    run: *mut (),
+) -> u64 {
     // SAFETY: called by code for this map.
     let (map, cpu) = unsafe { (object::<Map>(map), cpu(run)) };
     let definition = map.definition();
@@ -190,7 +198,14 @@ extern "C" fn update_element(map: u64, key: u64, value: u64, flags: u64, run: *m
 }
 
 /// Stores an element of an array in which nothing is the kernel's.
-extern "C" fn store_element(map: u64, key: u64, value: u64, flags: u64, run: *mut ()) -> u64 {
+extern "C" fn store_element(
+    map: u64,
+    key: u64,
+    value: u64,
+    flags: u64,
+    _: u64,
+    run: *mut (),
+) -> u64 {
     // SAFETY: called by code for this map, with a key of four bytes.
     let (object, cpu, index) = unsafe { (object::<Map>(map), cpu(run), load::<u32>(key) as u32) };
     match object.element(index, cpu) {
@@ -200,7 +215,7 @@ extern "C" fn store_element(map: u64, key: u64, value: u64, flags: u64, run: *mu
             0
         }
         // What is wrong with it is found out where it doesn't matter how long that takes.
-        _ => update_element(map, key, value, flags, run),
+        _ => update_element(map, key, value, flags, 0, run),
     }
 }
 
@@ -232,7 +247,7 @@ pub(super) fn update(map: &Map) -> Option<Direct> {
     (is_plain(map) && map.definition().spin_lock.is_none()).then_some(update_element)
 }
 
-extern "C" fn delete_element(map: u64, key: u64, _: u64, _: u64, run: *mut ()) -> u64 {
+extern "C" fn delete_element(map: u64, key: u64, _: u64, _: u64, _: u64, run: *mut ()) -> u64 {
     // SAFETY: called by code for this map.
     let (map, cpu) = unsafe { (object::<Map>(map), cpu(run)) };
     let length = map.definition().key_size as usize;

@@ -289,7 +289,10 @@ pub(crate) extern "C" fn load_packet(run: *mut (), offset: u64, size: u32) -> Ou
 pub(crate) extern "C" fn fault(run: *mut (), kind: u32) -> Outcome {
     // SAFETY: called by code only.
     let (run, program) = unsafe { Run::from_code(run) };
-    let reason = if kind == OUT_OF_FUEL { Reason::OutOfFuel } else { Reason::PastTheEnd };
+    let reason = match kind {
+        OUT_OF_FUEL => Reason::OutOfFuel,
+        _ => program.end_at(run.native.position as usize),
+    };
     run.fault(program, reason)
 }
 

@@ -3,7 +3,10 @@
 //! Maps are added and never removed, so that a look-up takes no lock and a handle never means
 //! another map. They go with the runtime.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{AcqRel, Relaxed},
+};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::Map;
@@ -58,6 +61,7 @@ impl MapTable {
         self.chunks.get(chunk)?.get_or_init(new).get(offset)?.set(map.clone()).ok()?;
         let handle = HANDLE | (*length as u64) << 4;
         *length += 1;
+        map.runtimes.fetch_add(1, Relaxed);
         // It keeps its first home.
         let _ = map.home.set((self.id, handle));
         Some(handle)
@@ -72,6 +76,11 @@ impl MapTable {
     /// All maps, in the order in which they came.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Map>> {
         (0..).map_while(|index| self.at(index))
+    }
+
+    /// Of these maps those that no other runtime has. The runtime is going, and doesn't count any more.
+    pub fn abandon(&self) -> impl Iterator<Item = &Arc<Map>> {
+        self.all().filter(|map| map.runtimes.fetch_sub(1, AcqRel) == 1)
     }
 
     /// The map that a program means.

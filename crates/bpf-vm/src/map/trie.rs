@@ -4,6 +4,7 @@
 //! links, and begin again if it has moved. Keys are `struct bpf_lpm_trie_key_u8`: four bytes of
 //! prefix length in the host's order, then the data, most significant bit first.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -41,7 +42,9 @@ pub(crate) struct Trie {
 struct Writer {
     count: u32,
     fresh: u32,
-    free: Vec<u32>,
+    /// The longest free first: a program may still write to an entry that it has found and another
+    /// has removed, and the kernel gives the memory away only when no program can have it any more.
+    free: VecDeque<u32>,
 }
 
 impl Trie {
@@ -251,14 +254,11 @@ impl Trie {
     }
 
     fn take(&self, writer: &mut Writer) -> Result<u32, Errno> {
-        if let Some(index) = writer.free.pop() {
-            return Ok(index);
+        if writer.fresh < self.capacity() {
+            writer.fresh += 1;
+            return Ok(writer.fresh - 1);
         }
-        if writer.fresh == self.capacity() {
-            return Err(Errno::ENOMEM);
-        }
-        writer.fresh += 1;
-        Ok(writer.fresh - 1)
+        writer.free.pop_front().ok_or(Errno::ENOMEM)
     }
 
     fn fill(&self, index: u32, length: u64, data: &[u8]) {
@@ -314,7 +314,7 @@ impl Trie {
                     Some(new),
                 )
             });
-            writer.free.push(same);
+            writer.free.push_back(same);
             writer.count += u32::from(entry.is_none());
             return Ok(());
         }
@@ -335,7 +335,7 @@ impl Trie {
                     let fork = match self.take(&mut writer) {
                         Ok(fork) => fork,
                         Err(error) => {
-                            writer.free.push(new);
+                            writer.free.push_back(new);
                             return Err(error);
                         }
                     };
@@ -382,12 +382,12 @@ impl Trie {
                     let other = self.child(fork, !bit(data, self.prefix_length(fork)));
                     let over = path.len().checked_sub(3).map(|at| path[at]);
                     self.publish(|| self.set_child(over, side(over), other));
-                    writer.free.push(fork);
+                    writer.free.push_back(fork);
                 }
                 None => self.publish(|| self.set_child(above, side(above), None)),
             },
         }
-        writer.free.push(index);
+        writer.free.push_back(index);
         Ok(())
     }
 

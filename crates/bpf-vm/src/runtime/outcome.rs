@@ -17,6 +17,10 @@ pub struct Outcome {
     pub clones: Vec<(Redirect, Vec<u8>)>,
     /// Lines of `bpf_trace_printk`.
     pub trace: Vec<String>,
+    /// How many more copies and lines there were, for which there was no room: a run that goes round
+    /// and round takes no more memory than that.
+    pub lost_clones: u64,
+    pub lost_lines: u64,
     /// The context's bytes.
     pub context: Vec<u8>,
     /// The fields of a packet's context.
@@ -53,6 +57,8 @@ impl Outcome {
             redirect: state.redirect.take(),
             clones: mem::take(&mut state.clones),
             trace: mem::take(&mut state.trace),
+            lost_clones: state.lost_clones,
+            lost_lines: state.lost_lines,
             context: state.image.bytes(),
             skb: None,
             address: None,

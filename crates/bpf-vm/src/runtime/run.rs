@@ -117,7 +117,7 @@ impl ProgramHandle {
         state: &mut State,
         socket: Option<(&Socket, u32)>,
     ) -> Result<Outcome, RuntimeError> {
-        let mut kept = Kept { regions: Vec::with_capacity(4), areas: Some(self.runtime.areas()) };
+        let mut kept = self.runtime.kept();
         if let Some((socket, at)) = socket {
             let image = socket.image().map_err(RuntimeError::Memory)?;
             let (start, length) = (image.address(), image.size().into());

@@ -47,7 +47,7 @@ impl ProgramHandle {
     }
 
     fn runs(&self, context: Context, state: State) -> Runs {
-        let kept = Kept { regions: Vec::with_capacity(4), areas: Some(self.runtime.areas()) };
+        let kept = self.runtime.kept();
         Runs { handle: self.clone(), context, state, kept, value: 0 }
     }
 }
@@ -63,17 +63,17 @@ impl Runs {
         }
         match context {
             Context::Xdp(context) => {
-                state.image.clear();
                 packet.limit_to_frame();
+                // The rest are the packet's bounds.
                 context.fill(&state.image);
             }
             Context::Skb(context, fields) => {
-                state.image.put(0, fields);
+                state.image.overwrite(fields);
                 context.fill_packet(&state.image, &packet.bounds);
             }
         }
         state.packet = Some(packet.bounds);
-        handle.runtime.renew_areas(&mut kept.areas);
+        handle.runtime.renew_areas(kept);
         let result = handle.carry_out(state, kept);
         packet.bounds = state.packet.unwrap_or(packet.bounds);
         self.value = result?;

@@ -214,6 +214,9 @@ impl Writer<'_> {
         let offset = self.offset(size, start, VALUE_SIZE);
         self.put(Instruction::Atomic { op, width, base, offset, src: of(src) });
         self.mark("atomics");
+        if base == Register::R10 {
+            self.mark("atomics on the stack");
+        }
         self.set(src, Number);
         if op == AtomicOp::CompareExchange {
             self.set(0, Number);

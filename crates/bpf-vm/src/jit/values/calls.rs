@@ -16,7 +16,7 @@ impl Values<'_, '_> {
     /// Whether the current call of a helper has become something else.
     pub(super) fn call_helper(&mut self, index: u32) -> bool {
         let first = self.constant(Register::R1);
-        match self.bound.helper(index, first) {
+        match self.bound.helper(index, first, self.mode) {
             Some(Known::Array(array)) => match self.argument(Register::R2, 4) {
                 Some(key) => self.look_up_array(array, key),
                 None => return false,
@@ -27,12 +27,11 @@ impl Values<'_, '_> {
                 if !reads.into_iter().all(is_readable) {
                     return false;
                 }
-                self.code[self.position] = Inst::CallDirect { call, arguments };
-                for register in Set::ARGUMENTS.with(Set::R0).iter() {
-                    self.set(register, Kind::Unknown, 64);
-                }
-                self.memory += 1;
-                self.straight_from = self.position + 1;
+                self.call_direct(call, arguments);
+            }
+            Some(Known::Writing { call, arguments }) => {
+                self.call_direct(call, arguments);
+                self.frame.clear();
             }
             Some(Known::Processor) => {
                 self.code[self.position] = Inst::Processor;
@@ -41,6 +40,15 @@ impl Values<'_, '_> {
             None => return false,
         }
         true
+    }
+
+    fn call_direct(&mut self, call: u32, arguments: Set) {
+        self.code[self.position] = Inst::CallDirect { call, arguments };
+        for register in Set::ARGUMENTS.with(Set::R0).iter() {
+            self.set(register, Kind::Unknown, 64);
+        }
+        self.memory += 1;
+        self.straight_from = self.position + 1;
     }
 
     /// Where a register points to, if so many bytes can be read there without a check.

@@ -82,16 +82,18 @@ impl Emitter<'_> {
         self.back(saved);
     }
 
-    /// As [`Self::call_helper`], of a function that always comes back and asks nothing of the run
-    /// but the CPU.
+    /// As [`Self::call_helper`], of a function that always comes back and needs not know where code
+    /// was left.
     pub fn call_direct(&mut self, call: u32) {
         let call = self.job.bound.calls[call as usize];
         let saved = self.save_arguments();
         if self.job.is_checked() {
             self.asm.store(8, run_field(offset_of!(Run<'_>, fuel)), FUEL);
         }
-        self.asm.constant(Reg::RDI, call.object);
-        self.asm.mov(Width::W64, Reg::R8, RUN);
+        if let Some(object) = call.object {
+            self.asm.constant(Reg::RDI, object);
+        }
+        self.asm.mov(Width::W64, Reg::R9, RUN);
         let function = (call.function as *const ()).expose_provenance() as u64;
         self.asm.constant(SCRATCH, function);
         self.asm.call_reg(SCRATCH);
