@@ -234,3 +234,6 @@ impl Configuration {
         &self.compiler
     }
 }
+
+#[cfg(test)]
+mod tests;

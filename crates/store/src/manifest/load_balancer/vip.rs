@@ -3,7 +3,7 @@
 use super::values::{each, flag, number, optional, port_range};
 use super::{delivery_mode, health, keep};
 use crate::manifest::network_policy::cidr;
-use crate::manifest::node::{Node, Scalar, Value};
+use crate::manifest::node::{Node, Place, Scalar, Value};
 use crate::manifest::reader::{Fields, Reader};
 use crate::manifest::selector::{one_of, unicast};
 use ipnet::IpNet;
@@ -12,6 +12,7 @@ use model::load_balancer::{
     Backend, BackendState, Delivery, DeliveryMode, HashOn, Keep, PortRange, Vip,
 };
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// What a VIP gets that doesn't say itself.
 pub struct Defaults {
@@ -27,10 +28,11 @@ const MOST_BACKENDS: usize = 4096;
 
 pub fn all(reader: &mut Reader, node: Option<&Node>, defaults: &Defaults) -> Option<Vec<Vip>> {
     let vips = each(reader, node, "vips", |reader, node| {
-        Some((vip(reader, node, defaults)?, node.place))
+        let (vip, backends) = vip(reader, node, defaults)?;
+        Some((vip, node.place, backends))
     })?;
     let mut seen = BTreeSet::new();
-    for (vip, place) in &vips {
+    for (vip, place, _) in &vips {
         let overlap = ranges(vip).find(|range| {
             let before = seen.range(..=(vip.protocol, vip.block, range.last, u16::MAX)).next_back();
             before.is_some_and(|(protocol, block, _, last)| {
@@ -44,7 +46,21 @@ pub fn all(reader: &mut Reader, node: Option<&Node>, defaults: &Defaults) -> Opt
         }
         seen.extend(ranges(vip).map(|range| (vip.protocol, vip.block, range.first, range.last)));
     }
-    Some(vips.into_iter().map(|(vip, _)| vip).collect())
+    let is_address = |block: &IpNet| block.prefix_len() == block.max_prefix_len();
+    let addresses: BTreeSet<IpAddr> =
+        vips.iter().map(|(vip, ..)| vip.block).filter(is_address).map(|it| it.addr()).collect();
+    for (vip, _, places) in &vips {
+        for (backend, place) in vip.backends.iter().zip(places) {
+            // One on this host may have the VIP as its address.
+            if addresses.contains(&backend.address) && !backend.local {
+                let message = format_args!("backend {} is a VIP of this balancer", backend.address);
+                reader
+                    .error(*place, message)
+                    .help("what is sent there comes back here; give the server's own address");
+            }
+        }
+    }
+    Some(vips.into_iter().map(|(vip, ..)| vip).collect())
 }
 
 fn ranges(vip: &Vip) -> impl Iterator<Item = PortRange> {
@@ -61,7 +77,8 @@ fn title(vip: &Vip, range: PortRange) -> String {
     format!("{} {} {ports}", vip.protocol, vip.block)
 }
 
-fn vip(reader: &mut Reader, node: &Node, defaults: &Defaults) -> Option<Vip> {
+/// With the places of its backends.
+fn vip(reader: &mut Reader, node: &Node, defaults: &Defaults) -> Option<(Vip, Vec<Place>)> {
     let mut fields = reader.fields(node, "vips[]")?;
     let block = fields.required(reader, "address").and_then(|node| block(reader, node));
     let ports = fields.required(reader, "ports").and_then(|node| ports(reader, node));
@@ -116,14 +133,21 @@ fn vip(reader: &mut Reader, node: &Node, defaults: &Defaults) -> Option<Vip> {
     };
     let backends_node = fields.required(reader, "backends");
     let backends = each(reader, backends_node, "backends", |reader, node| {
-        backend(reader, node, block, delivery, defaults)
+        Some((backend(reader, node, block, delivery, defaults)?, node.place))
     });
+    let (backends, places): (Option<Vec<Backend>>, Vec<Place>) = match backends {
+        Some(backends) => {
+            let (backends, places) = backends.into_iter().unzip();
+            (Some(backends), places)
+        }
+        None => (None, Vec::new()),
+    };
     if let Some(node) = backends_node {
         check_backends(reader, node, backends.as_deref().unwrap_or_default());
     }
     fields.finish(reader);
     backends_node?;
-    Some(Vip {
+    let vip = Vip {
         block: block?,
         ports: ports?,
         protocol: protocol?,
@@ -140,7 +164,8 @@ fn vip(reader: &mut Reader, node: &Node, defaults: &Defaults) -> Option<Vip> {
         health_check: health_check?,
         backends: backends?,
         line: reader.origin(node.place).line,
-    })
+    };
+    Some((vip, places))
 }
 
 /// An address, or a block of them.
@@ -280,7 +305,7 @@ fn check_family(
     reader: &mut Reader,
     node: &Node,
     vip: IpNet,
-    backend: std::net::IpAddr,
+    backend: IpAddr,
     mode: DeliveryMode,
     delivery: &Delivery,
 ) {

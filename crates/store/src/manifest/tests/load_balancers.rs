@@ -278,3 +278,19 @@ fn what_does_not_go_together() {
        = give delivery.masquerade.ipv6: backends answer to it
     ");
 }
+
+#[test]
+fn a_backend_is_no_vip() {
+    check!(&with_spec(
+        "  vips:
+  - {address: 192.0.2.1, ports: 80, backends: [{address: 192.0.2.2}, {address: 10.0.0.1}]}
+  - {address: 192.0.2.2, ports: 80, backends: [{address: 192.0.2.2, local: true}]}
+  - {address: 10.0.0.0/8, ports: 80, backends: [{address: 10.0.0.1}]}
+"), @r"
+    error: backend 192.0.2.2 is a VIP of this balancer
+      ┌─ m.yaml:6:48
+    6 │   - {address: 192.0.2.1, ports: 80, backends: [{address: 192.0.2.2}, {address: 10.0.0.1}]}
+      │                                                ^^^^^^^^^^^^^^^^^^^^
+      = what is sent there comes back here; give the server's own address
+    ");
+}
