@@ -20,7 +20,18 @@ const TARGET: &str = "bpfel-unknown-none";
 const PROFILE: &str = "ebpf";
 
 /// `v3` is alu32, jmp32 and all atomics. The BTF is made from the debug information.
-const RUSTFLAGS: &[&str] = &["-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3"];
+///
+/// Memory is set and moved by stores, up to so many of them, and never by calls of `memset` and
+/// `memmove`, which would do it byte for byte. Nor is that safe: a loop in a function that is called
+/// from several depths makes the verifier of Debian's 5.10.223 read a frame that isn't there when it
+/// looks for what made a counter precise.
+const RUSTFLAGS: &[&str] = &[
+    "-Cdebuginfo=2",
+    "-Clink-arg=--btf",
+    "-Clink-arg=--llvm-args=--max-store-memset=128",
+    "-Clink-arg=--llvm-args=--max-store-memmove=128",
+    "-Ctarget-cpu=v3",
+];
 
 /// What the objects are made from, relative to the workspace.
 const SOURCES: &[&str] = &[

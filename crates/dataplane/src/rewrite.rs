@@ -22,7 +22,8 @@ pub fn translate(
     to: &Tuple,
 ) -> Result<(), RewriteFailed> {
     if parsed.is_error {
-        return translate_error(packet, parsed, to);
+        translate_error(packet, parsed, to)?;
+        return translate_embedded(packet, parsed, to);
     }
     let from = &parsed.tuple;
     let checksum = transport_checksum(parsed);
@@ -43,6 +44,8 @@ pub fn translate(
     replace_port(packet, destination, from.destination_port, to.destination_port, checksum)
 }
 
+// In two functions, one after the other: they have less of the stack to themselves than one would
+// take.
 #[inline(never)]
 fn translate_error(
     packet: &mut impl Packet,
@@ -51,33 +54,46 @@ fn translate_error(
 ) -> Result<(), RewriteFailed> {
     let from = &parsed.tuple;
     // ICMPv6 sums the addresses of the packet it is in, ICMP doesn't.
-    let checksum =
-        Checksum { offset: parsed.transport + icmp::CHECKSUM, pseudo: true, zero_is_none: false };
-    let outer = parsed.is_v6.then_some(checksum);
+    let checksum = parsed.is_v6.then_some(Checksum { pseudo: true, ..error_checksum(parsed) });
     if parsed.source == from.source && from.source != to.source {
         let at = Field::new(parsed.is_v6, parsed.network, Side::Source);
-        replace_address(packet, at, &from.source, &to.source, outer)?;
+        replace_address(packet, at, &from.source, &to.source, checksum)?;
     }
     if from.destination != to.destination {
         let at = Field::new(parsed.is_v6, parsed.network, Side::Destination);
-        replace_address(packet, at, &from.destination, &to.destination, outer)?;
+        replace_address(packet, at, &from.destination, &to.destination, checksum)?;
     }
-    // Inside, what was sent is what now comes back. A change of an IPv4 address and that of the
-    // header's checksum cancel out in the sum over both.
-    let checksum = Checksum { pseudo: false, ..checksum };
-    let inner = parsed.is_v6.then_some(checksum);
+    Ok(())
+}
+
+/// The packet that an error speaks of: what was sent is what now comes back.
+#[inline(never)]
+fn translate_embedded(
+    packet: &mut impl Packet,
+    parsed: &Parsed,
+    to: &Tuple,
+) -> Result<(), RewriteFailed> {
+    let from = &parsed.tuple;
+    let checksum = error_checksum(parsed);
+    // A change of an IPv4 address and that of the header's checksum cancel out in the sum over both.
+    let addresses = parsed.is_v6.then_some(checksum);
     if from.source != to.source {
         let at = Field::new(parsed.is_v6, parsed.inner_network, Side::Destination);
-        replace_address(packet, at, &from.source, &to.source, inner)?;
+        replace_address(packet, at, &from.source, &to.source, addresses)?;
     }
     if from.destination != to.destination {
         let at = Field::new(parsed.is_v6, parsed.inner_network, Side::Source);
-        replace_address(packet, at, &from.destination, &to.destination, inner)?;
+        replace_address(packet, at, &from.destination, &to.destination, addresses)?;
     }
     let destination = parsed.inner_transport + transport::offset::DESTINATION_PORT;
     replace_port(packet, destination, from.source_port, to.source_port, Some(checksum))?;
     let source = parsed.inner_transport + transport::offset::SOURCE_PORT;
     replace_port(packet, source, from.destination_port, to.destination_port, Some(checksum))
+}
+
+#[inline(always)]
+fn error_checksum(parsed: &Parsed) -> Checksum {
+    Checksum { offset: parsed.transport + icmp::CHECKSUM, pseudo: false, zero_is_none: false }
 }
 
 /// Makes the packet, untranslated or not, one from `source` to the next hop at `destination`.

@@ -135,8 +135,7 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
             // A VLAN tag in the frame.
             return Outcome::refuse(DropReason::RewriteFailed);
         }
-        let flow = self.scratch.service_flow;
-        self.translate_by(&flow);
+        self.translate_by_own();
         let ifindex = self.find_route();
         let how = self.dispatch();
         let overhead = overhead(how, self.scratch.parsed.is_v6);

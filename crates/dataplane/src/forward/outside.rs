@@ -194,7 +194,7 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
     }
 
     /// Takes an address and a port of the node's for the flow in hand. False if there is none.
-    #[inline(never)]
+    #[inline(always)]
     fn masquerade(&mut self) -> bool {
         let env = self.env;
         let Some(device) = env.device(self.packet.ifindex()) else { return false };

@@ -49,8 +49,7 @@ impl<E: Env, P: Packet> Way<'_, E, P> {
             // SCTP's checksum can't be corrected for another port.
             let port = if is_sctp { own } else { nth_port(first, attempt) };
             self.scratch.service_flow.source_port = port;
-            let flow = self.scratch.service_flow;
-            self.translate_by(&flow);
+            self.translate_by_own();
             if self.holder() != Holder::Other {
                 return self.remember_client();
             }

@@ -192,8 +192,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         entry.service.set(flow.service);
         entry.backend.set(flow.backend);
         flow.last_seen_ns = self.now;
-        let flow = *flow;
-        if self.translate_by(&flow) {
+        if self.translate_by_own() {
             self.scratch.entry.set(conn_flags::HAIRPIN);
         }
     }
@@ -224,26 +223,14 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
     /// sender itself, which then sees the hairpin address as the source.
     #[inline(always)]
     pub(super) fn translate_by(&mut self, flow: &ServiceFlow) -> bool {
-        let from = &self.scratch.parsed.tuple;
-        let address = flow.address;
-        let hairpin = from.source == address;
-        let masqueraded = !flow.source.is_none();
-        let other_port = flow.source_port != Port::NONE;
-        let source = match (hairpin, address.is_v4()) {
-            _ if masqueraded => flow.source,
-            (false, _) => from.source,
-            (true, true) => HAIRPIN_V4,
-            (true, false) => HAIRPIN_V6,
-        };
-        self.scratch.translated = Tuple {
-            source,
-            destination: address,
-            source_port: if other_port { flow.source_port } else { from.source_port },
-            destination_port: flow.port,
-            protocol: from.protocol,
-            zero: [0; 3],
-        };
-        hairpin && !masqueraded
+        to_backend(&self.scratch.parsed.tuple, flow, &mut self.scratch.translated)
+    }
+
+    /// The same by the flow in hand.
+    #[inline(always)]
+    pub(super) fn translate_by_own(&mut self) -> bool {
+        let Scratch { parsed, service_flow, translated, .. } = &mut *self.scratch;
+        to_backend(&parsed.tuple, service_flow, translated)
     }
 
     /// Writes the tuple of a backend's packet as the service's client expects it. False if it is not
@@ -291,4 +278,27 @@ pub(super) fn service_key(tuple: &Tuple, scope: u8) -> ServiceKey {
         protocol: tuple.protocol,
         scope,
     }
+}
+
+#[inline(always)]
+fn to_backend(from: &Tuple, flow: &ServiceFlow, translated: &mut Tuple) -> bool {
+    let address = flow.address;
+    let hairpin = from.source == address;
+    let masqueraded = !flow.source.is_none();
+    let other_port = flow.source_port != Port::NONE;
+    let source = match (hairpin, address.is_v4()) {
+        _ if masqueraded => flow.source,
+        (false, _) => from.source,
+        (true, true) => HAIRPIN_V4,
+        (true, false) => HAIRPIN_V6,
+    };
+    *translated = Tuple {
+        source,
+        destination: address,
+        source_port: if other_port { flow.source_port } else { from.source_port },
+        destination_port: flow.port,
+        protocol: from.protocol,
+        zero: [0; 3],
+    };
+    hairpin && !masqueraded
 }

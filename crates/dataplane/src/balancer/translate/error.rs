@@ -9,7 +9,7 @@ use wire::Be16;
 use wire::checksum::{Sum, update};
 use wire::icmp;
 use wire::ipv4::Ipv4;
-use wire::ipv6::{self, Ipv6};
+use wire::ipv6;
 use wire::transport::Ports;
 
 /// New ports of the embedded packet, and the sums of old and new ones. The error goes where the
@@ -62,17 +62,17 @@ pub fn v6(frame: &mut impl Frame, packet: &Packet, to: &Translation) -> bool {
 #[inline(always)]
 fn try_v6(frame: &mut impl Frame, packet: &Packet, to: &Translation) -> Option<()> {
     let (from, into) = ports(frame, packet, to)?;
-    let mut outer: Ipv6 = frame.read(packet.network)?;
     // The embedded packet's headers lie right before its ports.
     let inner_at = packet.transport.checked_sub(ipv6::LEN as u32)?;
     let icmp = inner_at.checked_sub(icmp::LEN)?;
-    let target = Address(outer.destination);
-    outer.destination = to.destination.0;
-    frame.write(packet.network, &outer)?;
-    let mut inner: Ipv6 = frame.read(inner_at)?;
-    let before = both(&Address(inner.source), &Address(inner.destination));
-    (inner.source, inner.destination) = (to.destination.0, to.source.0);
-    frame.write(inner_at, &inner)?;
+    // Addresses alone, not headers: the stack is short.
+    let outer_at = packet.network + ipv6::offset::DESTINATION;
+    let target = Address(frame.read(outer_at)?);
+    frame.write(outer_at, &to.destination.0)?;
+    let addresses_at = inner_at + ipv6::offset::SOURCE;
+    let [source, destination]: [[u32; 4]; 2] = frame.read(addresses_at)?;
+    let before = both(&Address(source), &Address(destination));
+    frame.write(addresses_at, &[to.destination.0, to.source.0])?;
     let at = icmp + icmp::CHECKSUM;
     let checksum: Be16 = frame.read(at)?;
     let from = from.word(before.fold()).word(sum_of(&target).fold());
