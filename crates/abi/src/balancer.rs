@@ -21,6 +21,8 @@
 //! | `lb_vip_counters` | per-CPU array | VIP number | [`VipCounters`] |
 //! | `lb_backend_counters` | per-CPU array | backend number | [`BackendCounters`] |
 //! | `lb_counters` | per-CPU array | [`counter`] | `u64` |
+//! | `lb_capture` | array of 1 | | [`CaptureFilter`](capture::CaptureFilter) |
+//! | `lb_captured` | ring buffer | | [`Captured`](capture::Captured) |
 //!
 //! **Order of writing.** Backends, then blocks of a new ring that no front-end uses yet, then
 //! front-ends (each entry flips as a whole), then what is no longer used. A packet so meets the old
@@ -47,6 +49,7 @@
 use crate::{Address, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+pub mod capture;
 pub mod counter;
 pub mod flags;
 pub mod maps;

@@ -73,6 +73,7 @@ fn layouts_are_as_reviewed() {
 
 #[test]
 fn layouts_of_the_balancer_are_as_reviewed() {
+    use crate::balancer::capture::{CaptureFilter, Captured};
     use crate::balancer::*;
     let mut out = String::new();
     layouts! { out;
@@ -105,6 +106,11 @@ fn layouts_of_the_balancer_are_as_reviewed() {
             packets, bytes, new_flows, moved, misses, limited, no_backend, too_big,
         }
         BackendCounters { packets, bytes }
+        CaptureFilter { kinds, reason, backend, client_mask, client, vips }
+        Captured {
+            time_ns, ifindex, action, vip, backend, counted, kinds, before_length, after_length,
+            before, after,
+        }
     }
     insta::assert_snapshot!(out);
 }

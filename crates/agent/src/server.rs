@@ -389,6 +389,15 @@ impl Agent for Server {
         }))
     }
 
+    type CaptureBalancerStream = balancer::Packets;
+
+    async fn capture_balancer(
+        &self,
+        request: Request<v1::CaptureBalancerRequest>,
+    ) -> Result<Response<Self::CaptureBalancerStream>, Status> {
+        balancer::capture(&self.control, request.into_inner()).await.map(Response::new)
+    }
+
     async fn balancer_metrics(
         &self,
         _request: Request<v1::BalancerMetricsRequest>,

@@ -4,6 +4,7 @@
 //! [`Balancer::prepare`] compiles, [`Balancer::commit`] writes. After a write that failed, and after
 //! a start, the compiler begins from what the maps hold.
 
+mod capture;
 mod choice;
 mod interfaces;
 mod programs;
@@ -11,6 +12,7 @@ mod settle;
 mod tables;
 pub mod testbench;
 
+pub use capture::{Capture, CaptureError, CaptureNames, CaptureRequest, CapturedPacket};
 pub use choice::Choice;
 pub use interfaces::{Attachment, Interface};
 

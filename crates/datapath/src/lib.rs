@@ -31,7 +31,8 @@ mod tables;
 
 pub use balancer::testbench;
 pub use balancer::{
-    Attachment, BackendCounters, Balancer, BalancerCounter, Choice, Interface, VipCounters,
+    Attachment, BackendCounters, Balancer, BalancerCounter, Capture, CaptureError, CaptureNames,
+    CaptureRequest, CapturedPacket, Choice, Interface, VipCounters,
 };
 pub use config::{Config, SendOn};
 pub use conntrack::{Collected, Connections, ServiceUse};

@@ -7,6 +7,7 @@
 //! [`abi::balancer`] says what the maps mean and which flows are remembered.
 
 mod answer;
+pub mod capture;
 mod check;
 mod choose;
 mod decapsulate;
@@ -69,6 +70,15 @@ pub fn balance<'a>(
     };
     let Some(packet) = memory() else { return Verdict::Pass };
     the_long_way(env, frame, settings, packet, missed)
+}
+
+/// The same without [`quick`]: afterwards `packet` says what was decided.
+#[inline(always)]
+pub fn balance_and_tell(env: &impl Env, frame: &mut impl Frame, packet: &mut Packet) -> Verdict {
+    (packet.vip, packet.backend, packet.flags) = (abi::balancer::capture::NO_VIP, 0, 0);
+    packet.key.source = abi::Address::NONE;
+    let Some(settings) = env.settings() else { return Verdict::Pass };
+    the_long_way(env, frame, &settings, packet, false)
 }
 
 /// `missed`: the packet is for no VIP by its own port.

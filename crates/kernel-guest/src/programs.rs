@@ -6,6 +6,13 @@ use bpf_kernel::{KernelOffsets, Loader, Object};
 
 use crate::{boot::BPFFS, report::Report};
 
+/// Programs that need a helper which older kernels lack, with what their verifiers say of it. The agent
+/// loads them when somebody asks for what they do.
+const OPTIONAL: [(&str, &str); 1] = [
+    // `bpf_xdp_load_bytes`, since Linux 5.18.
+    ("balance_and_capture", "unknown#189"),
+];
+
 /// Loads all objects, sharing their maps through pins as the agent does, and returns those that were
 /// loaded, if only in parts.
 pub fn load(report: &mut Report, offsets: &KernelOffsets) -> Vec<(&'static str, Object)> {
@@ -24,7 +31,14 @@ pub fn load(report: &mut Report, offsets: &KernelOffsets) -> Vec<(&'static str, 
             }
         };
         for failure in failures {
-            report.failed(&format!("program {name}/{}", failure.program), &failure.to_string());
+            let (what, said) = (format!("program {name}/{}", failure.program), failure.to_string());
+            let is_known = |(program, lacks): &(&str, &str)| {
+                failure.program == *program && said.contains(lacks)
+            };
+            match OPTIONAL.iter().any(is_known) {
+                true => report.ok(&what, "needs a helper that this kernel lacks"),
+                false => report.failed(&what, &said),
+            }
         }
         for program in object.programs() {
             let info = program.info().map(|info| {

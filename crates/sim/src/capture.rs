@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::time::Duration;
+use std::{fmt, io};
 
 use pcap_file::DataLink;
 use pcap_file::pcap::PcapReader;
@@ -125,15 +126,58 @@ fn about(options: &[InterfaceDescriptionOption<'_>]) -> (String, u64) {
 
 /// Writes pcapng, with one interface for each name.
 pub fn write(frames: &[Frame]) -> Result<Vec<u8>, Error> {
-    let mut names: Vec<&str> = Vec::new();
+    let failed = |error: io::Error| Error::Capture(error.to_string());
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes).map_err(failed)?;
     for frame in frames {
-        if !names.contains(&frame.interface.as_str()) {
-            names.push(&frame.interface);
-        }
+        writer.add(frame, frame.bytes.len() as u32).map_err(failed)?;
     }
-    let mut writer = PcapNgWriter::new(Vec::new()).map_err(wrong)?;
-    for name in &names {
-        let interface = InterfaceDescriptionBlock {
+    Ok(bytes)
+}
+
+/// Writes pcapng while packets come: each is in `out` when [`add`](Self::add) returns.
+pub struct Writer<W> {
+    out: W,
+    blocks: PcapNgWriter<Vec<u8>>,
+    interfaces: Vec<String>,
+}
+
+impl<W> fmt::Debug for Writer<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("interfaces", &self.interfaces).finish_non_exhaustive()
+    }
+}
+
+impl<W: io::Write> Writer<W> {
+    pub fn new(out: W) -> io::Result<Self> {
+        let blocks = PcapNgWriter::new(Vec::new()).map_err(io::Error::other)?;
+        let mut writer = Writer { out, blocks, interfaces: Vec::new() };
+        writer.pass_on()?;
+        Ok(writer)
+    }
+
+    /// `whole` is the packet's length; the frame may have less of it.
+    pub fn add(&mut self, frame: &Frame, whole: u32) -> io::Result<()> {
+        let known = self.interfaces.iter().position(|name| *name == frame.interface);
+        let interface = match known {
+            Some(interface) => interface,
+            None => self.interface(&frame.interface)?,
+        };
+        let comment = (!frame.comment.is_empty())
+            .then(|| EnhancedPacketOption::Comment(Cow::Borrowed(&frame.comment)));
+        let block = EnhancedPacketBlock {
+            interface_id: interface as u32,
+            timestamp: frame.time,
+            original_len: whole,
+            data: Cow::Borrowed(&frame.bytes),
+            options: comment.into_iter().collect(),
+        };
+        self.blocks.write_block(&block.into_block()).map_err(io::Error::other)?;
+        self.pass_on()
+    }
+
+    fn interface(&mut self, name: &str) -> io::Result<usize> {
+        let block = InterfaceDescriptionBlock {
             linktype: DataLink::ETHERNET,
             snaplen: 0,
             options: vec![
@@ -141,22 +185,17 @@ pub fn write(frames: &[Frame]) -> Result<Vec<u8>, Error> {
                 InterfaceDescriptionOption::IfTsResol(9),
             ],
         };
-        writer.write_block(&interface.into_block()).map_err(wrong)?;
+        self.blocks.write_block(&block.into_block()).map_err(io::Error::other)?;
+        self.interfaces.push(name.to_owned());
+        Ok(self.interfaces.len() - 1)
     }
-    for frame in frames {
-        let position = names.iter().position(|name| *name == frame.interface);
-        let comment = (!frame.comment.is_empty())
-            .then(|| EnhancedPacketOption::Comment(Cow::Borrowed(&frame.comment)));
-        let block = EnhancedPacketBlock {
-            interface_id: position.unwrap_or(0) as u32,
-            timestamp: frame.time,
-            original_len: frame.bytes.len() as u32,
-            data: Cow::Borrowed(&frame.bytes),
-            options: comment.into_iter().collect(),
-        };
-        writer.write_block(&block.into_block()).map_err(wrong)?;
+
+    fn pass_on(&mut self) -> io::Result<()> {
+        let bytes = self.blocks.get_mut();
+        self.out.write_all(bytes)?;
+        bytes.clear();
+        self.out.flush()
     }
-    Ok(writer.into_inner())
 }
 
 #[cfg(test)]

@@ -339,3 +339,76 @@ fn the_sick_get_nothing_and_the_recovered_do() {
     wait(&world, "healthy");
     assert_eq!(world.answers().len(), 2);
 }
+
+/// The file that `skep lb capture` has written with these arguments while connections are made, until
+/// it ends by itself.
+fn captured(world: &mut World, arguments: &[&str]) -> (String, String) {
+    let file = world.node.folder().join("captured.pcapng");
+    let log = fs::File::create(world.node.folder().join("capture.log")).unwrap();
+    let mut child = world
+        .node
+        .skep()
+        .command()
+        .args(["lb", "capture", "-w"])
+        .arg(&file)
+        .args(arguments)
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + 4 * PATIENCE;
+    let status = loop {
+        world.answers();
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("nothing captured with {arguments:?}");
+        }
+    };
+    let said = fs::read_to_string(world.node.folder().join("capture.log")).unwrap();
+    assert!(status.success(), "{arguments:?}: {said}");
+    (String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned(), said)
+}
+
+#[test]
+fn packets_are_captured_with_what_became_of_them() {
+    require_root!();
+    require_kernel!(Feature::Ipv6);
+    let mut world = World::new(2);
+    world.apply(world.manifest(as_is, json!({})));
+    let one = world.backends[0].neighbour.addresses[0].to_string();
+    let two = world.backends[1].neighbour.addresses[0].to_string();
+
+    let (file, said) = captured(&mut world, &["--backend", &one, "--new-flows", "--count", "4"]);
+    assert!(said.contains("4 packets captured"), "{said}");
+    let comment = format!("tcp 203.0.113.10:8080: sent to {one} (XDP_REDIRECT), new flow");
+    // As they came, and as they left.
+    assert_eq!(file.matches(&comment).count(), 8, "{file}");
+    assert!(!file.contains(&two), "{file}");
+    assert!(file.contains(" out"), "{file}");
+
+    // The usual program is back, and another capture may begin. No such client is there.
+    let nobody = ["--client", "198.51.100.0/24", "--duration", "200ms"];
+    let (_, said) = captured(&mut world, &nobody);
+    assert!(said.contains("0 packets captured"), "{said}");
+
+    world.apply(world.manifest(|_, backend| *backend = Value::Null, json!({})));
+    let file = world.node.folder().join("dropped.pcapng");
+    let mut command = world.node.skep().command();
+    command.args(["lb", "capture", "--reason", "no-backend", "--count", "3", "-w"]).arg(&file);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + 4 * PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        world.ask(Transport::Tcp, vips()[0], WINDOW);
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("no drop was captured");
+        }
+    }
+    let file = String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned();
+    let comment = "tcp 203.0.113.10:8080: dropped, new flow, no-backend";
+    assert_eq!(file.matches(comment).count(), 3, "{file}");
+}

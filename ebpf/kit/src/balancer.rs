@@ -1,7 +1,8 @@
 //! The maps of [`abi::balancer`], and the kernel as the balancer's environment.
 
-use crate::map::{Array, Hash, LpmTrie, LruHash, Map, PerCpuArray, held};
+use crate::map::{Array, Hash, LpmTrie, LruHash, Map, PerCpuArray, RingBuffer, held};
 use abi::Address;
+use abi::balancer::capture::{CaptureFilter, Captured};
 use abi::balancer::maps::capacity;
 use abi::balancer::{
     Backend, BackendCounters, DownKey, Flow, FlowKey, FrontEnd, FrontEndKey, FrontEndKeyV4, Limit,
@@ -14,9 +15,11 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_boot_ns, bpf_map_upda
 use core::ptr;
 use dataplane::balancer::{BackendCells, Env, FlowCell, LimitCell, VipCells};
 
+mod capture;
 mod skb;
 mod xdp;
 
+pub use capture::Capture;
 pub use skb::SkbFrame;
 pub use xdp::XdpFrame;
 
@@ -53,13 +56,20 @@ maps! {
     "lb_backend_counters" BACKEND_COUNTERS:
         PerCpuArray<BackendCounters, { capacity::BACKENDS as usize }>;
     "lb_counters" COUNTERS: PerCpuArray<u64, { counter::COUNT as usize }>;
+    "lb_capture" CAPTURE: Array<CaptureFilter, 1>;
+    "lb_captured" CAPTURED: RingBuffer<{ capacity::CAPTURED as usize }>;
+    "lb_capture_scratch" CAPTURE_SCRATCH: PerCpuArray<Captured, 1>;
 }
 
-/// The kernel's maps.
+/// The kernel's maps. With `TELLS`, what was counted last is kept for [`Capture`].
 #[derive(Clone, Copy, Debug)]
-pub struct Kernel;
+pub struct Maps<const TELLS: bool> {}
 
-impl Env for Kernel {
+pub type Kernel = Maps<false>;
+/// Of programs that capture.
+pub type TellingKernel = Maps<true>;
+
+impl<const TELLS: bool> Env for Maps<TELLS> {
     type Held<'a, T: 'a> = &'a T;
 
     #[inline(always)]
@@ -192,6 +202,9 @@ impl Env for Kernel {
 
     #[inline(always)]
     fn count(&self, counter: u32) {
+        if TELLS {
+            capture::tell(counter);
+        }
         let counter = COUNTERS.lookup(&counter);
         if counter.is_null() {
             return;

@@ -8,7 +8,7 @@ use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use dataplane::balancer::{self, Check, Frame as _, Packet, Verdict};
-use kit::balancer::{Kernel, SkbFrame, XdpFrame};
+use kit::balancer::{Capture, Kernel, SkbFrame, TellingKernel, XdpFrame};
 use kit::map::PerCpuArray;
 
 /// Working memory of the frame in hand: no other program interrupts these on their CPU.
@@ -39,7 +39,24 @@ fn action(verdict: Verdict) -> u32 {
 pub fn balance(ctx: XdpContext) -> u32 {
     // SAFETY: the context of this program.
     let mut frame = unsafe { XdpFrame::new(ctx.ctx) };
-    action(balancer::balance(&Kernel, &mut frame, || scratch(0)))
+    action(balancer::balance(&Kernel {}, &mut frame, || scratch(0)))
+}
+
+/// In the place of `balance` while packets are captured.
+#[xdp]
+pub fn balance_and_capture(ctx: XdpContext) -> u32 {
+    // SAFETY: the context of this program.
+    let mut frame = unsafe { XdpFrame::new(ctx.ctx) };
+    let Some(packet) = scratch(0) else { return xdp_action::XDP_PASS };
+    // SAFETY: the context of this program.
+    let capture = unsafe { Capture::begin(ctx.ctx, &frame) };
+    let verdict = balancer::balance_and_tell(&TellingKernel {}, &mut frame, packet);
+    let action = action(verdict);
+    if let Some(capture) = capture {
+        // SAFETY: as above.
+        unsafe { capture.end(ctx.ctx, &frame, packet, verdict, action) };
+    }
+    action
 }
 
 /// As `balance`, on interfaces that take no XDP programs.
@@ -47,7 +64,7 @@ pub fn balance(ctx: XdpContext) -> u32 {
 pub fn balance_tc(ctx: TcContext) -> i32 {
     // SAFETY: the context of this program.
     let mut frame = unsafe { SkbFrame::new(ctx.skb.skb, 14 + 4 + 40 + 20) };
-    match balancer::balance(&Kernel, &mut frame, || scratch(1)) {
+    match balancer::balance(&Kernel {}, &mut frame, || scratch(1)) {
         Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop => TC_ACT_SHOT,
         // SAFETY: the helper has no preconditions: what it can't do ends in a drop.
@@ -61,7 +78,7 @@ pub fn balance_tc(ctx: TcContext) -> i32 {
 pub fn decapsulate(ctx: XdpContext) -> u32 {
     // SAFETY: the context of this program.
     let mut frame = unsafe { XdpFrame::new(ctx.ctx) };
-    action(balancer::decapsulate(&Kernel, &mut frame))
+    action(balancer::decapsulate(&Kernel {}, &mut frame))
 }
 
 /// Packets that leave this host: those whose mark names a backend are encapsulated to it.
@@ -70,7 +87,7 @@ pub fn check(ctx: TcContext) -> i32 {
     // SAFETY: the context of this program.
     let mut frame = unsafe { SkbFrame::new(ctx.skb.skb, 14) };
     let mark = frame.mark();
-    match balancer::encapsulate_check(&Kernel, &mut frame, mark) {
+    match balancer::encapsulate_check(&Kernel {}, &mut frame, mark) {
         Check::None => TC_ACT_UNSPEC,
         Check::Drop => TC_ACT_SHOT,
         Check::Send(ifindex) => {

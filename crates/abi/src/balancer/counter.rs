@@ -93,6 +93,8 @@ counters! {
     TRANSLATED = 41, "translated";
     CHECKS_SENT = 42, "checks-sent";
     SOURCE_ROUTED = 43, "source-routed";
+    /// Packets that should have been captured, while the agent was behind.
+    CAPTURE_LOST = 44, "capture-lost";
 }
 
 /// Indices from here on are no drops.

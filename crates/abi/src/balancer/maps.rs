@@ -19,6 +19,8 @@ pub const LIMITS: &str = "lb_limits";
 pub const VIP_COUNTERS: &str = "lb_vip_counters";
 pub const BACKEND_COUNTERS: &str = "lb_backend_counters";
 pub const COUNTERS: &str = "lb_counters";
+pub const CAPTURE: &str = "lb_capture";
+pub const CAPTURED: &str = "lb_captured";
 
 /// Default capacities; the agent may choose others before the maps exist.
 pub mod capacity {
@@ -39,4 +41,6 @@ pub mod capacity {
     pub const CHECKS: u32 = 8_192;
     /// VIP numbers: of limits and counters.
     pub const VIPS: u32 = 4_096;
+    /// Bytes of captured packets that wait for the agent: a power of two.
+    pub const CAPTURED: u32 = 1 << 20;
 }

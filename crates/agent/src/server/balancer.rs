@@ -1,8 +1,10 @@
 //! `skep lb`: the edge balancer as messages.
 
+mod capture;
 mod metrics;
 mod which;
 
+pub use capture::{Packets, capture};
 pub use metrics::{metrics, write};
 pub use which::which;
 

@@ -488,6 +488,94 @@ impl ::prost::Name for BalancerMetricsResponse {
         "/skep.v1.BalancerMetricsResponse".into()
     }
 }
+/// Which packets are wanted: those that meet all that is said. Nothing said: every packet for a VIP,
+/// and every packet dropped.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CaptureBalancerRequest {
+    /// Part of a VIP's name, or a balancer as NAMESPACE/NAME.
+    #[prost(string, tag = "1")]
+    pub vip: ::prost::alloc::string::String,
+    /// An address: sent to this backend.
+    #[prost(string, tag = "2")]
+    pub backend: ::prost::alloc::string::String,
+    /// An address, or a block of them.
+    #[prost(string, tag = "3")]
+    pub client: ::prost::alloc::string::String,
+    /// A reason of drops, as BalancerCounter calls it.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// At least one of these, if any is set: it began a flow, it went elsewhere than to its slot's
+    /// owner, its flow should have been remembered and was not, it was dropped.
+    #[prost(bool, tag = "5")]
+    pub new_flows: bool,
+    #[prost(bool, tag = "6")]
+    pub moved: bool,
+    #[prost(bool, tag = "7")]
+    pub misses: bool,
+    #[prost(bool, tag = "8")]
+    pub dropped: bool,
+}
+impl ::prost::Name for CaptureBalancerRequest {
+    const NAME: &'static str = "CaptureBalancerRequest";
+    const PACKAGE: &'static str = "skep.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "skep.v1.CaptureBalancerRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/skep.v1.CaptureBalancerRequest".into()
+    }
+}
+/// A packet; or, with `before_length` 0, only `lost` and `left_out`. Such a message comes first.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CapturedPacket {
+    #[prost(message, optional, tag = "1")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "2")]
+    pub interface: ::prost::alloc::string::String,
+    /// What is kept of it as it came and as it left, and how long it was.
+    #[prost(bytes = "vec", tag = "3")]
+    pub before: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "4")]
+    pub before_length: u32,
+    #[prost(bytes = "vec", tag = "5")]
+    pub after: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "6")]
+    pub after_length: u32,
+    /// What the program returned (enum xdp_action).
+    #[prost(uint32, tag = "7")]
+    pub action: u32,
+    /// Empty if it was for none.
+    #[prost(string, tag = "8")]
+    pub vip: ::prost::alloc::string::String,
+    /// Empty if it got none.
+    #[prost(string, tag = "9")]
+    pub backend: ::prost::alloc::string::String,
+    /// The last that was counted: the reason of a drop or an event; empty if nothing was.
+    #[prost(string, tag = "10")]
+    pub counted: ::prost::alloc::string::String,
+    #[prost(bool, tag = "11")]
+    pub new_flow: bool,
+    #[prost(bool, tag = "12")]
+    pub moved: bool,
+    #[prost(bool, tag = "13")]
+    pub miss: bool,
+    /// Packets lost since the capture began.
+    #[prost(uint64, tag = "14")]
+    pub lost: u64,
+    /// Interfaces whose packets are not captured.
+    #[prost(string, repeated, tag = "15")]
+    pub left_out: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for CapturedPacket {
+    const NAME: &'static str = "CapturedPacket";
+    const PACKAGE: &'static str = "skep.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "skep.v1.CapturedPacket".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/skep.v1.CapturedPacket".into()
+    }
+}
 /// One event of one flow.
 ///
 /// "Source" is the end that sent the flow's first packet, also in events about a reply. For a drop
@@ -3051,6 +3139,32 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("skep.v1.Agent", "BalancerMetrics"));
             self.inner.unary(req, path, codec).await
         }
+        /// Packets as the balancer met them, from when the call is answered until it is cancelled. One at a
+        /// time: FAILED_PRECONDITION while somebody else captures, or if no interface has an XDP program.
+        pub async fn capture_balancer(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CaptureBalancerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::CapturedPacket>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/skep.v1.Agent/CaptureBalancer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("skep.v1.Agent", "CaptureBalancer"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3176,6 +3290,21 @@ pub mod agent_server {
             request: tonic::Request<super::BalancerMetricsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::BalancerMetricsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the CaptureBalancer method.
+        type CaptureBalancerStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::CapturedPacket, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Packets as the balancer met them, from when the call is answered until it is cancelled. One at a
+        /// time: FAILED_PRECONDITION while somebody else captures, or if no interface has an XDP program.
+        async fn capture_balancer(
+            &self,
+            request: tonic::Request<super::CaptureBalancerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::CaptureBalancerStream>,
             tonic::Status,
         >;
     }
@@ -3918,6 +4047,53 @@ pub mod agent_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/skep.v1.Agent/CaptureBalancer" => {
+                    #[allow(non_camel_case_types)]
+                    struct CaptureBalancerSvc<T: Agent>(pub Arc<T>);
+                    impl<
+                        T: Agent,
+                    > tonic::server::ServerStreamingService<
+                        super::CaptureBalancerRequest,
+                    > for CaptureBalancerSvc<T> {
+                        type Response = super::CapturedPacket;
+                        type ResponseStream = T::CaptureBalancerStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CaptureBalancerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::capture_balancer(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CaptureBalancerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,5 +1,6 @@
 //! `skep lb`: the edge balancer.
 
+mod capture;
 mod describe;
 mod history;
 mod list;
@@ -23,7 +24,8 @@ Examples:
   skep lb which --src 198.51.100.7:51234 --dst 203.0.113.10:443
   skep lb drain 10.0.0.3                           no new flows; --undo gives it back
   skep lb history 10.0.0.3                         what has become of a backend
-  skep lb metrics                                  for Prometheus";
+  skep lb metrics                                  for Prometheus
+  skep lb capture --dropped -w drops.pcapng        packets, and what became of them";
 
 /// The edge balancer: VIPs, backends, which backend a flow gets
 #[derive(Debug, clap::Subcommand)]
@@ -101,11 +103,13 @@ pub enum Command {
     /// Print all counters in the text format of Prometheus
     #[command(after_help = "Examples:\n  skep lb metrics | grep dropped")]
     Metrics,
+    Capture(Box<capture::Args>),
     Testrun(Box<testrun::Args>),
 }
 
 pub async fn run(command: Command, agent: &Agent, screen: &Screen) -> Result<ExitCode, Failure> {
     match command {
+        Command::Capture(args) => capture::run(*args, agent, screen).await,
         Command::Testrun(args) => testrun::run(&args, screen),
         Command::List { output } => {
             let status =

@@ -229,6 +229,27 @@ impl Agent for Answers {
         answer(ListIdentitiesResponse { identities: vec![host] })
     }
 
+    type CaptureBalancerStream = Pin<Box<dyn Stream<Item = Result<CapturedPacket, Status>> + Send>>;
+
+    async fn capture_balancer(
+        &self,
+        _: Request<CaptureBalancerRequest>,
+    ) -> Answer<Self::CaptureBalancerStream> {
+        let first = CapturedPacket { left_out: vec!["eth1".into()], ..Default::default() };
+        let packet = CapturedPacket {
+            interface: "eth0".into(),
+            before: vec![2; 60],
+            before_length: 1_500,
+            action: 1,
+            vip: "tcp 203.0.113.10:443".into(),
+            counted: "no-backend".into(),
+            ..Default::default()
+        };
+        let lost = CapturedPacket { lost: 2, ..Default::default() };
+        let all = [first, packet.clone(), lost, packet].map(Ok);
+        answer(Box::pin(tokio_stream::iter(all).chain(tokio_stream::pending())))
+    }
+
     type ObserveStream = Pin<Box<dyn Stream<Item = Result<Flow, Status>> + Send>>;
 
     async fn observe(&self, request: Request<ObserveRequest>) -> Answer<Self::ObserveStream> {

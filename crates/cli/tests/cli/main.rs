@@ -331,6 +331,24 @@ fn load_balancers() {
 }
 
 #[test]
+fn a_capture_says_what_it_has_and_what_it_has_not() {
+    let agent = Canned::start();
+    let answer = agent.skep("lb capture --dropped --count 2 -w drops.pcapng");
+    assert_snapshot!(answer, @"
+    stderr: eth1: not captured, it has no XDP program
+    stderr: 2 packets captured, 2 lost
+    exit code 0
+    ");
+    let file = std::fs::read(agent.folder.path().join("drops.pcapng")).unwrap();
+    let frames = sim::capture::read(&file).unwrap();
+    assert_eq!(frames.len(), 2);
+    assert_eq!((frames[0].interface.as_str(), frames[0].bytes.len()), ("eth0", 60));
+    let answer = agent.skep("lb capture -w nowhere/drops.pcapng");
+    assert_eq!(answer.code, 2, "{answer}");
+    assert!(answer.err.contains("nowhere/drops.pcapng"), "{answer}");
+}
+
+#[test]
 fn no_agent() {
     let folder = tempfile::tempdir().unwrap();
     let run = |socket: &str| {

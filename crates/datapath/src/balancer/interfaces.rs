@@ -102,6 +102,18 @@ impl Interfaces {
         self.detach_others()
     }
 
+    /// Gives those that have the XDP program the one that is now wanted, without a packet between
+    /// both.
+    pub fn replace_xdp(&self, programs: &Programs) -> Result<()> {
+        for interface in self.all.values() {
+            if let Some(Attachment::Xdp(mode)) = interface.attachment {
+                let pin = self.pin(&interface.name, Attachment::Xdp(mode));
+                attach::attach_xdp(programs.xdp_now(), interface.index, mode, &pin)?;
+            }
+        }
+        Ok(())
+    }
+
     fn attach(&self, interface: &mut Interface, known: Option<&Interface>, programs: &Programs) {
         if let Some(known) = known
             && let Some(how) = known.attachment
@@ -183,7 +195,7 @@ impl Interfaces {
                             .map_err(|error| error.to_string())?;
                     }
                 }
-                attach::attach_xdp(&programs.xdp, index, mode, &pin)
+                attach::attach_xdp(programs.xdp_now(), index, mode, &pin)
                     .map(drop)
                     .map_err(|error| error.to_string())
             }
@@ -209,7 +221,7 @@ impl Interfaces {
     fn is_attached(&self, name: &str, index: u32, how: Attachment, programs: &Programs) -> bool {
         let pin = self.pin(name, how);
         let (there, wanted) = match how {
-            Attachment::Xdp(_) => (attach::xdp_program(&pin, index), Ok(&programs.xdp)),
+            Attachment::Xdp(_) => (attach::xdp_program(&pin, index), Ok(programs.xdp_now())),
             Attachment::Tc(hook) => {
                 let there = attach::interface_program(hook, index, Direction::Ingress, &pin);
                 (there, programs.tc.as_ref())

@@ -17,6 +17,8 @@ const CHECK: &str = "check";
 #[derive(Debug)]
 pub struct Programs {
     pub xdp: Program,
+    /// In its place while packets are captured.
+    pub capture: Option<Program>,
     /// Or why this kernel refuses it; the others work without.
     pub tc: Result<Program, String>,
     pub check: Result<Program, String>,
@@ -57,7 +59,12 @@ impl Programs {
                 Ok(Err(failure.to_string()))
             }
         };
-        Ok(Programs { xdp, tc: optional(TC)?, check: optional(CHECK)?, flow_table })
+        Ok(Programs { xdp, capture: None, tc: optional(TC)?, check: optional(CHECK)?, flow_table })
+    }
+
+    /// What interfaces are to have now.
+    pub fn xdp_now(&self) -> &Program {
+        self.capture.as_ref().unwrap_or(&self.xdp)
     }
 
     /// Whether an earlier agent has loaded the object.

@@ -127,8 +127,10 @@ fn anew(
         }
         if let Some(counters) = env.vip(front.vip) {
             if is_tcp && !is_syn {
+                packet.flags |= flags::MISSED;
                 counters.misses.set(counters.misses.get() + 1);
             } else if !is_tcp {
+                packet.flags |= flags::NEW;
                 counters.new_flows.set(counters.new_flows.get() + 1);
             }
         }

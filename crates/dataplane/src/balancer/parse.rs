@@ -72,6 +72,12 @@ pub mod flags {
     pub const LATER_FRAGMENT: u32 = 1 << 6;
     /// A translated answer.
     pub const TO_CLIENT: u32 = 1 << 7;
+    /// It went elsewhere than to its slot's owner.
+    pub const MOVED: u32 = 1 << 8;
+    /// Its flow should have been remembered and was not.
+    pub const MISSED: u32 = 1 << 9;
+    /// It made a flow be remembered.
+    pub const NEW: u32 = 1 << 10;
 }
 
 impl Packet {

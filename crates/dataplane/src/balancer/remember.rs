@@ -7,7 +7,7 @@ use wire::ip::protocol;
 
 /// Flow keeping `moved`, for a slot that has [`abi::balancer::slot::MOVED`]: `owner` is the slot's.
 #[inline(never)]
-pub fn moved(env: &impl Env, front: &FrontEnd, packet: &Packet, owner: u32) -> u32 {
+pub fn moved(env: &impl Env, front: &FrontEnd, packet: &mut Packet, owner: u32) -> u32 {
     let now = env.now();
     let opens = packet.flags & flags::SYN != 0 && packet.flags & flags::ERROR == 0;
     let in_window = now < front.window_end_ns;
@@ -21,7 +21,7 @@ pub fn moved(env: &impl Env, front: &FrontEnd, packet: &Packet, owner: u32) -> u
         let number = flow.backend.get();
         if is_up(env, number) {
             if number != owner {
-                count_moved(env, front);
+                count_moved(env, front, packet);
             }
             return number;
         }
@@ -37,7 +37,7 @@ pub fn moved(env: &impl Env, front: &FrontEnd, packet: &Packet, owner: u32) -> u
         env.insert_flow(&packet.key, &Flow { last_seen_ns: now, backend: number, vip: front.vip });
     }
     if number != owner {
-        count_moved(env, front);
+        count_moved(env, front, packet);
     }
     number
 }
@@ -60,7 +60,8 @@ fn is_up(env: &impl Env, number: u32) -> bool {
 }
 
 #[inline(always)]
-fn count_moved(env: &impl Env, front: &FrontEnd) {
+fn count_moved(env: &impl Env, front: &FrontEnd, packet: &mut Packet) {
+    packet.flags |= flags::MOVED;
     if let Some(counters) = env.vip(front.vip) {
         counters.moved.set(counters.moved.get() + 1);
     }
