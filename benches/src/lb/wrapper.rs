@@ -156,8 +156,9 @@ pub struct Veth {
     first: u32,
     second: u32,
     kind: ProgramKind,
-    pins: tempfile::TempDir,
+    // Goes before the folder that it is mounted on.
     _mount: Unmounted,
+    pins: tempfile::TempDir,
 }
 
 /// Unmounts when it goes.
