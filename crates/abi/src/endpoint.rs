@@ -44,9 +44,19 @@ pub struct Device {
     pub v6: Address,
     /// Bytes of the longest IP packet that it sends.
     pub mtu: u32,
+    /// Bits of [`device_flags`].
+    pub flags: u32,
 }
 
-const _: () = assert!(size_of::<Device>() == 36);
+const _: () = assert!(size_of::<Device>() == 40);
+
+pub mod device_flags {
+    /// It has the XDP program in its driver, which takes frames that programs of other interfaces send
+    /// it by `XDP_REDIRECT`.
+    pub const TAKES_FRAMES: u32 = 1;
+    /// It has the XDP program in generic mode.
+    pub const GENERIC: u32 = 2;
+}
 
 /// Key of map `addresses` (LPM trie). `prefix_len` counts bits of the 16-byte address, so an IPv4
 /// prefix has 96 bits more.

@@ -20,7 +20,7 @@ fn layouts_are_as_reviewed() {
     let mut out = String::new();
     layouts! { out;
         Endpoint { id, ifindex, identity, peer, ingress, egress, workload_mac, host_mac, flags }
-        Device { v4, v6, mtu }
+        Device { v4, v6, mtu, flags }
         AddressKey { prefix_len, address }
         AddressInfo { identity, peer }
         PeerKey { rule_set, peer }

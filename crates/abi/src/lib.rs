@@ -30,7 +30,7 @@ pub use address::{Address, Port};
 
 /// Version of all layouts here. An agent that finds pinned maps of another version uses none of
 /// them: it replaces them if it is told to, and refuses to start otherwise.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 #[cfg(test)]
 mod layout_tests;

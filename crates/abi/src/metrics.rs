@@ -31,6 +31,8 @@ pub const PACKET_TRANSLATED: u32 = 71;
 pub const REVALIDATED: u32 = 72;
 /// Connections removed by the programs themselves (a closed tuple that was opened anew).
 pub const CONNECTIONS_REPLACED: u32 = 73;
+/// Packets of services' known flows sent on by XDP.
+pub const SHORTCUT: u32 = 74;
 
 /// Entries of the map.
 pub const COUNT: u32 = 96;

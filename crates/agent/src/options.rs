@@ -1,7 +1,7 @@
 //! Command line of `skepd`.
 
 use clap::Parser;
-use datapath::SendOn;
+use datapath::{Acceleration, SendOn};
 use ipnet::{Ipv4Net, Ipv6Net};
 use model::Forwarding;
 use std::net::SocketAddr;
@@ -86,6 +86,12 @@ pub struct Options {
     #[arg(long, value_name = "HOW", default_value = "ipip", value_parser = send_on)]
     pub dsr_dispatch: SendOn,
 
+    /// Where packets of known flows from outside to a service's backends on other nodes, and back, are
+    /// sent on by XDP: `disabled` (nowhere: by tc, as all others), `native` (on interfaces whose driver
+    /// can), `best-effort` (there, and on the others in generic mode) or `generic`
+    #[arg(long, value_name = "MODE", default_value = "disabled", value_parser = acceleration)]
+    pub lb_acceleration: Acceleration,
+
     /// Connections that conntrack can hold; takes effect when the maps are made
     #[arg(long, value_name = "N", default_value_t = abi::maps::capacity::CONNTRACK)]
     pub conntrack_max: u32,
@@ -130,6 +136,10 @@ fn forwarding(name: &str) -> Result<Forwarding, String> {
 
 fn send_on(name: &str) -> Result<SendOn, String> {
     SendOn::from_name(name).ok_or_else(|| one_of(SendOn::ALL.map(SendOn::name)))
+}
+
+fn acceleration(name: &str) -> Result<Acceleration, String> {
+    Acceleration::from_name(name).ok_or_else(|| one_of(Acceleration::ALL.map(Acceleration::name)))
 }
 
 fn one_of<const N: usize>(names: [&str; N]) -> String {

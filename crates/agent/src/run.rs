@@ -152,6 +152,7 @@ fn config(options: &Options, node_name: &str) -> Config {
         replace_maps: options.replace_maps,
         forwarding: options.lb_mode,
         send_on: options.dsr_dispatch,
+        acceleration: options.lb_acceleration,
     }
 }
 

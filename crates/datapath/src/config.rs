@@ -1,6 +1,7 @@
 //! What the datapath is told once, when it opens.
 
 use abi::state::state_flags;
+use bpf_kernel::attach::XdpMode;
 use ipnet::{Ipv4Net, Ipv6Net};
 use model::Forwarding;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ pub struct Config {
     /// How traffic from outside comes to backends on other nodes, where a service doesn't say.
     pub forwarding: Forwarding,
     pub send_on: SendOn,
+    pub acceleration: Acceleration,
 }
 
 /// What packets are put into that go to a backend's node by direct return.
@@ -63,6 +65,51 @@ impl SendOn {
             SendOn::Ipip => 0,
             SendOn::Geneve => state_flags::SEND_ON_BY_GENEVE,
             SendOn::Option => state_flags::SEND_ON_BY_OPTION,
+        }
+    }
+}
+
+/// Where packets of known flows to backends elsewhere, and back, are sent on by XDP, before the kernel
+/// makes socket buffers of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Acceleration {
+    #[default]
+    Disabled,
+    /// In drivers that can.
+    Native,
+    /// In drivers that can, on other interfaces in generic mode.
+    BestEffort,
+    Generic,
+}
+
+impl Acceleration {
+    pub const ALL: [Acceleration; 4] = [
+        Acceleration::Disabled,
+        Acceleration::Native,
+        Acceleration::BestEffort,
+        Acceleration::Generic,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Acceleration::Disabled => "disabled",
+            Acceleration::Native => "native",
+            Acceleration::BestEffort => "best-effort",
+            Acceleration::Generic => "generic",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|how| how.name() == name)
+    }
+
+    /// How the program may be put on an interface, the best first.
+    pub(crate) const fn modes(self) -> &'static [XdpMode] {
+        match self {
+            Acceleration::Disabled => &[],
+            Acceleration::Native => &[XdpMode::Native],
+            Acceleration::BestEffort => &[XdpMode::Native, XdpMode::Generic],
+            Acceleration::Generic => &[XdpMode::Generic],
         }
     }
 }

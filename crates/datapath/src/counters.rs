@@ -20,6 +20,7 @@ pub struct Counters {
     pub socket_translated: u64,
     pub packet_translated: u64,
     pub revalidated: u64,
+    pub shortcut: u64,
 }
 
 impl Counters {
@@ -50,6 +51,7 @@ impl Counters {
             socket_translated: sum(metrics::SOCKET_TRANSLATED)?.packets,
             packet_translated: sum(metrics::PACKET_TRANSLATED)?.packets,
             revalidated: sum(metrics::REVALIDATED)?.packets,
+            shortcut: sum(metrics::SHORTCUT)?.packets,
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::endpoint_rows::EndpointRows;
 use crate::endpoints::{Endpoint, Endpoints, Lease, State};
 use crate::host_cgroup::HostCgroup;
 use crate::kernel_maps::KernelMaps;
-use crate::programs::Programs;
+use crate::programs::{Programs, SHORTCUT};
 use crate::tables::Tables;
 use crate::{Config, Counters, Error, Processes, Result};
 use abi::state::{State as Settings, Timeouts, state_flags};
@@ -68,17 +68,28 @@ pub struct MapFill {
     pub capacity: u32,
 }
 
+/// What a program is put on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Places {
+    Cgroups,
+    /// By tc.
+    Interfaces,
+    /// By XDP, in one mode or another.
+    Frames,
+}
+
 /// Where a program is, and how often it was found to be gone.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ProgramUse<'a> {
     pub name: &'a str,
-    /// Otherwise on cgroups.
-    pub on_interface: bool,
+    pub places: Places,
     /// Places that have it, and that should have it.
     pub attached: u32,
     pub wanted: u32,
     /// Somebody else took it away, and it was put back.
     pub taken_away: u64,
+    /// What else is to be said of it.
+    pub note: String,
 }
 
 #[derive(Debug)]
@@ -162,7 +173,7 @@ impl Datapath {
             endpoints,
             host_cgroup,
             rows,
-            devices: Devices::default(),
+            devices: Devices::new(config.acceleration),
             config,
             features,
             programs,
@@ -446,7 +457,7 @@ impl Datapath {
     /// Workloads to be prepared again: not ready, or somewhere else than before.
     pub fn stale_workloads(&mut self) -> BTreeSet<ObjectRef> {
         self.endpoints.check_programs(&self.programs);
-        self.devices.restore(&self.programs);
+        self.devices.restore(&self.programs, &self.tables.devices);
         if let Some(host_cgroup) = &mut self.host_cgroup {
             host_cgroup.restore();
         }
@@ -509,6 +520,8 @@ impl Datapath {
         let interfaces =
             (count(|endpoint| endpoint.interface.is_some()), count(Endpoint::wants_interface));
         let devices = self.devices.open().count() as u32;
+        let shortcuts = self.devices.shortcuts();
+        let on_frames = (shortcuts.count() as u32, if shortcuts.is_wanted() { devices } else { 0 });
         let cgroups = (count(|endpoint| endpoint.cgroup.is_some()), count(Endpoint::wants_cgroup));
         let mut missing: BTreeMap<&str, u32> = BTreeMap::new();
         for endpoint in self.endpoints.iter() {
@@ -517,22 +530,29 @@ impl Datapath {
             }
         }
         let uses = self.programs.all().map(|program| {
-            let on_device = program.name().ends_with("_outside");
-            let on_interface = on_device || program.name().ends_with("_endpoint");
-            let (put, wanted) = match (on_device, on_interface) {
-                (true, _) => (devices, devices),
-                (false, true) => interfaces,
-                (false, false) => cgroups,
+            let name = program.name();
+            let (places, (put, wanted)) = if name == SHORTCUT {
+                (Places::Frames, on_frames)
+            } else if name.ends_with("_outside") {
+                (Places::Interfaces, (devices, devices))
+            } else if name.ends_with("_endpoint") {
+                (Places::Interfaces, interfaces)
+            } else {
+                (Places::Cgroups, cgroups)
             };
             let host = self.host_cgroup.as_ref().and_then(|host| host.program(program.name()));
             let (there, taken_away) = host.unwrap_or_default();
             ProgramUse {
-                name: program.name(),
-                on_interface,
+                name,
+                places,
                 attached: put - missing.get(program.name()).copied().unwrap_or(0)
                     + u32::from(there),
                 wanted: wanted + u32::from(host.is_some()),
                 taken_away: self.endpoints.taken_away(program.name()) + taken_away,
+                note: match places {
+                    Places::Frames => shortcuts.describe(),
+                    _ => String::new(),
+                },
             }
         });
         uses.collect()

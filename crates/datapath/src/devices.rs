@@ -3,19 +3,23 @@
 //! They have programs only while a service is open to the outside: to everything else Skep's being
 //! there costs nothing.
 
-use crate::Result;
 use crate::programs::Programs;
+use crate::shortcuts::Shortcuts;
+use crate::{Acceleration, Result};
 use abi::Address;
 use abi::endpoint::Device;
 use bpf_kernel::Table;
 use host::watch::Outside;
 use std::collections::BTreeMap;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Devices {
     known: Vec<Outside>,
     /// By number.
     attached: BTreeMap<u32, Device>,
+    shortcuts: Shortcuts,
+    /// What an earlier agent has left has been looked through.
+    is_cleared: bool,
 }
 
 /// Where the links of a device are pinned; no workload's key begins so.
@@ -25,29 +29,49 @@ pub(crate) fn is_key(key: &str) -> bool {
     key.starts_with(KEY)
 }
 
-fn key(index: u32) -> String {
+pub(crate) fn key(index: u32) -> String {
     format!("{KEY}{index}")
 }
 
 impl Devices {
+    pub fn new(acceleration: Acceleration) -> Self {
+        let shortcuts = Shortcuts::new(acceleration);
+        Devices { known: Vec::new(), attached: BTreeMap::new(), shortcuts, is_cleared: false }
+    }
+
     pub fn set(&mut self, known: Vec<Outside>) {
         self.known = known;
     }
 
+    /// Those at which services answer.
+    fn all_open(&self) -> impl Iterator<Item = &Outside> {
+        self.known.iter().filter(|device| self.attached.contains_key(&device.index))
+    }
+
     /// Names of the interfaces at which services answer.
     pub fn open(&self) -> impl Iterator<Item = &str> {
-        let known = self.known.iter().filter(|device| self.attached.contains_key(&device.index));
-        known.map(|device| device.name.as_str())
+        self.all_open().map(|device| device.name.as_str())
+    }
+
+    pub fn shortcuts(&self) -> &Shortcuts {
+        &self.shortcuts
     }
 
     /// Puts programs back that somebody else has taken away.
-    pub fn restore(&self, programs: &Programs) {
+    pub fn restore(&mut self, programs: &Programs, table: &Table<u32, Device>) {
         for index in self.attached.keys() {
             for program in programs.missing_on_device(&key(*index), *index) {
                 tracing::warn!(program, interface = index, "somebody has taken the program away");
                 if let Err(error) = programs.attach_device(&key(*index), *index) {
                     tracing::error!(interface = index, %error, "it can't be put back");
                 }
+            }
+        }
+        for device in &self.known {
+            if let Some(row) = self.attached.get(&device.index)
+                && let Err(error) = self.shortcuts.restore(programs, table, device, row)
+            {
+                tracing::error!(interface = device.name, %error, "nothing is known of its XDP program");
             }
         }
     }
@@ -59,24 +83,34 @@ impl Devices {
         table: &Table<u32, Device>,
         wanted: bool,
     ) -> Result<()> {
-        let known: BTreeMap<u32, Device> = self
-            .known
-            .iter()
-            .filter(|_| wanted)
-            .map(|device| (device.index, row(device)))
-            .collect();
+        let known: BTreeMap<u32, &Outside> =
+            self.known.iter().filter(|_| wanted).map(|device| (device.index, device)).collect();
         for (index, device) in &known {
-            if self.attached.get(index) != Some(device) {
-                table.insert(index, device)?;
+            let row = row(device);
+            if self.attached.get(index) != Some(&row) {
+                table.insert(index, &row)?;
                 programs.attach_device(&key(*index), *index)?;
-                self.attached.insert(*index, *device);
+                self.attached.insert(*index, row);
+                self.shortcuts.put(programs, table, device, &row)?;
             }
+        }
+        // Not before the services are there, whose flows are not to wait for programs.
+        if !known.is_empty() && !std::mem::replace(&mut self.is_cleared, true) {
+            for (index, _) in table.entries()? {
+                if !known.contains_key(&index) {
+                    table.remove(&index)?;
+                }
+            }
+            programs
+                .detach_others(|of| !is_key(of) || known.keys().any(|index| key(*index) == of))?;
         }
         let gone: Vec<u32> =
             self.attached.keys().filter(|index| !known.contains_key(index)).copied().collect();
         for index in gone {
-            programs.detach_interface(&key(index), index)?;
+            // Nobody sends it frames any more.
             table.remove(&index)?;
+            programs.detach_device(&key(index), index)?;
+            self.shortcuts.forget(index);
             self.attached.remove(&index);
         }
         Ok(())
@@ -88,5 +122,6 @@ fn row(device: &Outside) -> Device {
         v4: device.v4.map_or(Address::NONE, |ip| Address::from_v4(ip.octets())),
         v6: device.v6.map_or(Address::NONE, |ip| Address::from_v6(ip.octets())),
         mtu: device.mtu,
+        flags: 0,
     }
 }

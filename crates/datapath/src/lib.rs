@@ -27,6 +27,7 @@ mod place;
 mod pool;
 mod processes;
 mod programs;
+mod shortcuts;
 mod tables;
 
 pub use balancer::testbench;
@@ -34,10 +35,10 @@ pub use balancer::{
     Attachment, BackendCounters, Balancer, BalancerCounter, Capture, CaptureError, CaptureNames,
     CaptureRequest, CapturedPacket, Choice, Interface, VipCounters,
 };
-pub use config::{Config, SendOn};
+pub use config::{Acceleration, Config, SendOn};
 pub use conntrack::{Collected, Connections, ServiceUse};
 pub use counters::Counters;
-pub use datapath::{Datapath, Kept, MapFill, Prepared, Problem, ProgramUse};
+pub use datapath::{Datapath, Kept, MapFill, Places, Prepared, Problem, ProgramUse};
 pub use endpoints::{Endpoint, Lease, State};
 pub use error::{Error, Result};
 pub use kernel_maps::{KernelMaps, Named};

@@ -2,13 +2,16 @@
 
 use crate::{Config, Result};
 use abi::maps;
-use bpf_kernel::attach::{self, Attached, Direction, InterfaceHook};
+use bpf_kernel::attach::{self, Attached, Direction, InterfaceHook, XdpMode};
 use bpf_kernel::{KernelOffsets, Loader, Program};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const FROM_ENDPOINT: &str = "from_endpoint";
 const TO_ENDPOINT: &str = "to_endpoint";
+pub(crate) const SHORTCUT: &str = "shortcut";
+
+const SHORTCUT_MODES: [XdpMode; 2] = [XdpMode::Native, XdpMode::Generic];
 
 /// Programs of object `sock`, each for the cgroup hook of its name.
 pub(crate) const SOCKET: [&str; 9] = [
@@ -32,6 +35,7 @@ pub struct Programs {
     to_endpoint: Program,
     from_outside: Program,
     to_outside: Program,
+    shortcut: Program,
     socket: Vec<Program>,
     /// Numbers of the programs by name: what has to be on interfaces and cgroups.
     ids: BTreeMap<String, u32>,
@@ -59,6 +63,7 @@ impl Programs {
             to_endpoint: program(&mut endpoint, TO_ENDPOINT)?,
             from_outside: program(&mut endpoint, "from_outside")?,
             to_outside: program(&mut endpoint, "to_outside")?,
+            shortcut: program(&mut endpoint, SHORTCUT)?,
             socket: SOCKET.iter().map(|name| program(&mut sock, name)).collect::<Result<_>>()?,
             ids: BTreeMap::new(),
             swapping: false,
@@ -76,9 +81,14 @@ impl Programs {
 
     /// Every program by name, with what it is.
     pub fn all(&self) -> impl Iterator<Item = &Program> {
-        [&self.from_endpoint, &self.to_endpoint, &self.from_outside, &self.to_outside]
-            .into_iter()
-            .chain(&self.socket)
+        let on_interfaces = [
+            &self.from_endpoint,
+            &self.to_endpoint,
+            &self.from_outside,
+            &self.to_outside,
+            &self.shortcut,
+        ];
+        on_interfaces.into_iter().chain(&self.socket)
     }
 
     /// The tables are filled: from now on programs of an earlier agent are swapped. False if that
@@ -98,6 +108,31 @@ impl Programs {
     /// Puts both programs on an interface of the node's own: first the one that translates replies.
     pub fn attach_device(&self, key: &str, ifindex: u32) -> Result<()> {
         self.attach_both(key, ifindex, &self.to_outside, &self.from_outside)
+    }
+
+    /// Puts the shortcut on an interface of the node's own.
+    pub fn attach_shortcut(&self, key: &str, ifindex: u32, mode: XdpMode) -> Result<()> {
+        // An interface takes one XDP program: what is there in another mode goes first.
+        for other in SHORTCUT_MODES.into_iter().filter(|other| *other != mode) {
+            attach::detach_link(&self.shortcut_pin(key, other))?;
+        }
+        let pin = self.shortcut_pin(key, mode);
+        if self.swapping || attach::xdp_program(&pin, ifindex)?.is_none() {
+            note(attach::attach_xdp(&self.shortcut, ifindex, mode, &pin)?, &self.shortcut, key);
+        }
+        Ok(())
+    }
+
+    pub fn is_shortcut_missing(&self, key: &str, ifindex: u32, mode: XdpMode) -> bool {
+        let there = attach::xdp_program(&self.shortcut_pin(key, mode), ifindex);
+        !self.is_this(&self.shortcut, there)
+    }
+
+    pub fn detach_shortcut(&self, key: &str) -> Result<()> {
+        for mode in SHORTCUT_MODES {
+            attach::detach_link(&self.shortcut_pin(key, mode))?;
+        }
+        Ok(())
     }
 
     fn attach_both(
@@ -174,6 +209,12 @@ impl Programs {
         Ok(())
     }
 
+    /// Takes all programs off an interface of the node's own.
+    pub fn detach_device(&self, key: &str, ifindex: u32) -> Result<()> {
+        self.detach_shortcut(key)?;
+        self.detach_interface(key, ifindex)
+    }
+
     /// Puts the socket programs on a workload's cgroup.
     pub fn attach_cgroup(&self, key: &str, cgroup: &Path) -> Result<()> {
         for program in &self.socket {
@@ -209,6 +250,15 @@ impl Programs {
             }
         }
         Ok(detached)
+    }
+
+    /// One for each mode: a link stays in the mode that it was made in.
+    fn shortcut_pin(&self, key: &str, mode: XdpMode) -> PathBuf {
+        let mode = match mode {
+            XdpMode::Native => "native",
+            XdpMode::Generic => "generic",
+        };
+        self.links.join(format!("{key}-{mode}"))
     }
 
     fn interface_pin(&self, key: &str, direction: Direction) -> PathBuf {

@@ -29,6 +29,7 @@ mod verdict;
 
 use direct_return::Arrived;
 pub use outside::{from_outside, to_outside};
+pub(crate) use translation::is_stale;
 
 use crate::conntrack::Entry;
 use crate::control::{self, Control};

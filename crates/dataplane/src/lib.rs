@@ -27,6 +27,7 @@ pub mod parse;
 pub mod policy;
 pub mod rewrite;
 pub mod service;
+pub mod shortcut;
 pub mod socket;
 
 pub use env::Env;

@@ -12,6 +12,7 @@ mod parsing;
 mod policies;
 mod properties;
 mod services;
+mod shortcut;
 mod sockets;
 
 use crate::env::Env;

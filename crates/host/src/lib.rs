@@ -16,6 +16,7 @@
 pub mod address;
 pub mod cgroup;
 pub mod endpoint_link;
+pub mod generic;
 pub mod link;
 pub mod memory;
 pub mod neighbour;
@@ -26,8 +27,10 @@ pub mod runtime;
 pub mod sockets;
 pub mod sysctl;
 pub mod watch;
+pub mod xdp;
 
 mod error;
+mod exchange;
 mod netlink;
 
 pub use error::{Error, Result};

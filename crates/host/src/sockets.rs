@@ -10,12 +10,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
-};
+use nix::sys::socket::SockProtocol;
 use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::exchange::{Attribute, Header, ask, value};
 use crate::{Error, NetNamespace, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,23 +40,10 @@ pub struct Socket {
 
 const BY_FAMILY: u16 = 20;
 const DESTROY: u16 = 21;
-const ERROR: u16 = libc::NLMSG_ERROR as u16;
-const DONE: u16 = libc::NLMSG_DONE as u16;
 
 /// `TCP_ESTABLISHED`, which connected UDP sockets have too, and the states that follow and precede
 /// it while there still is somebody to tell.
 const STATES: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 8;
-
-/// `struct nlmsghdr`.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-struct Header {
-    length: u32,
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    port: u32,
-}
 
 /// `struct inet_diag_sockid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -93,14 +79,6 @@ struct Found {
     timer: u8,
     retransmits: u8,
     id: Id,
-}
-
-/// `struct nlattr`.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-struct Attribute {
-    length: u16,
-    kind: u16,
 }
 
 /// The attribute that asks for the sockets' values in one map.
@@ -184,40 +162,6 @@ fn request(kind: u16, flags: i32, transport: Transport, family: u8, id: Id) -> R
     }
 }
 
-/// Sends a request and hands out the messages of the answer, until the last.
-fn ask(request: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let diag = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkSockDiag,
-    )?;
-    sendto(diag.as_raw_fd(), request, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let length = recv(diag.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        let mut rest = buffer.get(..length).unwrap_or_default();
-        while let Ok((header, _)) = Header::read_from_prefix(rest) {
-            let length = header.length as usize;
-            let Some(body) = rest.get(size_of::<Header>()..length) else {
-                return Err(io::Error::other("a message is cut short"));
-            };
-            match header.kind {
-                DONE => return Ok(()),
-                ERROR => {
-                    let code = i32::read_from_prefix(body).map_or(-libc::EIO, |(code, _)| code);
-                    return match code {
-                        0 => Ok(()),
-                        code => Err(io::Error::from_raw_os_error(-code)),
-                    };
-                }
-                _ => each(body),
-            }
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        }
-    }
-}
-
 fn list(
     transport: Transport,
     family: u8,
@@ -236,7 +180,7 @@ fn list(
     let mut bytes = of_map.as_ref().map_or_else(Vec::new, |it| it.as_bytes().to_vec());
     request.header.length += bytes.len() as u32;
     bytes.splice(..0, request.as_bytes().iter().copied());
-    let listed = ask(&bytes, |body| {
+    let listed = ask(SockProtocol::NetlinkSockDiag, &bytes, |body| {
         let Ok((found, _)) = Found::read_from_prefix(body) else { return };
         sockets.push(Socket {
             transport,
@@ -258,20 +202,7 @@ fn list(
 
 fn destroy(socket: &Socket) -> io::Result<()> {
     let request = request(DESTROY, libc::NLM_F_ACK, socket.transport, socket.family, socket.id);
-    ask(request.as_bytes(), |_| {})
-}
-
-/// What stands in the attribute of the last kind, which is in that of the one before, and so on.
-fn value<'a>(mut attributes: &'a [u8], path: &[u16]) -> Option<&'a [u8]> {
-    let Some((wanted, inner)) = path.split_first() else { return Some(attributes) };
-    loop {
-        let (Attribute { length, kind }, _) = Attribute::read_from_prefix(attributes).ok()?;
-        let body = attributes.get(size_of::<Attribute>()..usize::from(length))?;
-        if kind & libc::NLA_TYPE_MASK as u16 == *wanted {
-            return value(body, inner);
-        }
-        attributes = attributes.get(usize::from(length).next_multiple_of(4)..)?;
-    }
+    ask(SockProtocol::NetlinkSockDiag, request.as_bytes(), |_| {})
 }
 
 fn address(family: u8, bytes: [u8; 16], port: U16) -> SocketAddr {
@@ -287,22 +218,6 @@ mod tests {
     use super::*;
     use std::io::Read as _;
     use std::net::{TcpListener, TcpStream, UdpSocket};
-
-    #[test]
-    fn attributes_in_attributes() {
-        let check = |bytes: &[u8], path: &[u16], expected: Option<&[u8]>| {
-            assert_eq!(value(bytes, path), expected, "{bytes:?} {path:?}");
-        };
-        let nested = [4, 0, 7, 0, 12, 0, 20, 0x80, 8, 0, 3, 0, 1, 2, 3, 4];
-        check(&nested, &[7], Some(&[]));
-        check(&nested, &[20, 3], Some(&[1, 2, 3, 4]));
-        check(&nested, &[20, 1], None);
-        check(&nested, &[21], None);
-        // Cut short, and one that doesn't even hold itself.
-        check(&nested[..14], &[20, 3], None);
-        check(&[3, 0, 1, 0], &[1], None);
-        check(&[0, 0, 1, 0], &[2], None);
-    }
 
     #[test]
     fn closes_what_was_picked_and_nothing_else() {

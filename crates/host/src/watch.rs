@@ -107,6 +107,9 @@ pub struct Outside {
     pub v4: Option<Ipv4Addr>,
     pub v6: Option<Ipv6Addr>,
     pub mtu: u32,
+    /// Its hardware addresses are those of Ethernet.
+    pub is_ethernet: bool,
+    pub is_veth: bool,
 }
 
 /// The interfaces of these names, or, without names, those that a default route leaves by.
@@ -141,9 +144,11 @@ pub async fn outside(node: &Netlink, names: &[String]) -> Result<Vec<Outside>> {
                 IpAddr::V6(ip) => Some(*ip),
                 IpAddr::V4(_) => None,
             }),
-            name: link.name,
             index: link.index,
             mtu: link.mtu,
+            is_ethernet: link.mac.is_some(),
+            is_veth: link.is_veth(),
+            name: link.name,
         });
     }
     Ok(found)

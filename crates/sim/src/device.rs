@@ -51,7 +51,7 @@ impl Device {
 
     /// What map `devices` says of it.
     pub(crate) fn row(&self) -> Row {
-        let mut row = Row { v4: Address::NONE, v6: Address::NONE, mtu: 1500 };
+        let mut row = Row { v4: Address::NONE, v6: Address::NONE, mtu: 1500, flags: 0 };
         for network in &self.addresses {
             match network.addr() {
                 IpAddr::V4(ip) if row.v4 == Address::NONE => {

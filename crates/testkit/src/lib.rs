@@ -20,6 +20,7 @@ pub mod l4lb;
 pub mod manifest;
 pub mod network_policy;
 pub mod node;
+pub mod offload;
 pub mod outside;
 pub mod place;
 pub mod pod;

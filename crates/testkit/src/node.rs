@@ -78,6 +78,16 @@ impl Node {
         self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
     }
 
+    /// Another value of an argument that the agent has been given, from its next start on.
+    pub fn change_argument(&mut self, name: &str, value: &str) {
+        let mut arguments = self.arguments.iter_mut();
+        if arguments.any(|argument| argument == name)
+            && let Some(given) = arguments.next()
+        {
+            value.clone_into(given);
+        }
+    }
+
     fn prepare_named(name: &str, binaries: &Binaries) -> Result<Self> {
         if let Some(reason) = gate::missing_privilege() {
             anyhow::bail!("a node can't be made: {reason}");

@@ -5,12 +5,14 @@
 #![no_main]
 
 use abi::state::MARK_DECIDED;
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::helpers::{bpf_redirect_neigh, bpf_redirect_peer};
-use aya_ebpf::macros::classifier;
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use core::ptr;
+use dataplane::balancer::Verdict;
 use dataplane::{Decision, Scratch};
+use kit::balancer::XdpFrame;
 use kit::map::PerCpuArray;
 use kit::{Kernel, Skb};
 
@@ -46,6 +48,19 @@ pub fn from_outside(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn to_outside(ctx: TcContext) -> i32 {
     run(ctx, dataplane::to_outside)
+}
+
+/// Frames that enter the node by one of its own interfaces, before all else.
+#[xdp]
+pub fn shortcut(ctx: XdpContext) -> u32 {
+    // SAFETY: the context of this program.
+    let mut frame = unsafe { XdpFrame::new(ctx.ctx) };
+    match dataplane::shortcut::shortcut(&Kernel, &mut frame) {
+        Verdict::Pass => xdp_action::XDP_PASS,
+        Verdict::Drop => xdp_action::XDP_DROP,
+        Verdict::Transmit => xdp_action::XDP_TX,
+        Verdict::Redirect => xdp_action::XDP_REDIRECT,
+    }
 }
 
 #[inline(always)]

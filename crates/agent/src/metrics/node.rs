@@ -93,7 +93,7 @@ fn traffic(text: &mut Text, status: &v1::StatusResponse) {
             text.line(metric, &[("reason", &reason)], value(drop));
         }
     }
-    let counters: [(&str, &str, Number); 10] = [
+    let counters: [(&str, &str, Number); 11] = [
         ("skep_forwarded_packets_total", "Packets forwarded.", |it| {
             of_traffic(it).forwarded_packets
         }),
@@ -113,6 +113,9 @@ fn traffic(text: &mut Text, status: &v1::StatusResponse) {
             "Socket calls whose address was translated.",
             |it| of_traffic(it).socket_translated,
         ),
+        ("skep_service_packets_shortcut_total", "Packets of these that XDP has sent on.", |it| {
+            of_traffic(it).shortcut_packets
+        }),
         ("skep_connections_created_total", "Flows that were begun.", |it| flows(it).created),
         ("skep_connections_expired_total", "Flows forgotten for want of packets.", |it| {
             flows(it).expired

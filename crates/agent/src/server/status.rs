@@ -5,7 +5,7 @@ use crate::flows::history::History;
 use crate::metrics::ServiceTotals;
 use crate::node::Node;
 use api::v1;
-use datapath::State;
+use datapath::{Places, State};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -166,6 +166,7 @@ pub fn status(
             redirected_packets: counters.redirected,
             packet_translated: counters.packet_translated,
             socket_translated: counters.socket_translated,
+            shortcut_packets: counters.shortcut,
         }),
         diagnostics: node.diagnostics().iter().filter_map(convert::diagnostic).collect(),
         sources: sources(node, facts),
@@ -185,11 +186,15 @@ fn programs(node: &Node) -> Vec<v1::ProgramStatus> {
     let hook = node.datapath.programs().hook().to_string();
     let uses = node.datapath.program_uses().into_iter().map(|program| v1::ProgramStatus {
         name: program.name.to_owned(),
-        attachment: if program.on_interface { hook.clone() } else { "cgroup".to_owned() },
+        attachment: match program.places {
+            Places::Cgroups => "cgroup".to_owned(),
+            Places::Interfaces => hook.clone(),
+            Places::Frames => "xdp".to_owned(),
+        },
         attached: program.attached,
         wanted: program.wanted,
         message: match program.taken_away {
-            0 => String::new(),
+            0 => program.note,
             1 => "taken away once by somebody else".to_owned(),
             times => format!("taken away {times} times by somebody else"),
         },

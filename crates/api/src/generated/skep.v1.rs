@@ -2540,7 +2540,7 @@ pub struct ProgramStatus {
     /// "from_endpoint", "to_endpoint", "connect4", ...
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// "tcx", "clsact", "cgroup".
+    /// "tcx", "clsact", "xdp", "cgroup".
     #[prost(string, tag = "2")]
     pub attachment: ::prost::alloc::string::String,
     /// Places where it is attached, and where it should be.
@@ -2548,7 +2548,7 @@ pub struct ProgramStatus {
     pub attached: u32,
     #[prost(uint32, tag = "4")]
     pub wanted: u32,
-    /// Why it isn't attached everywhere.
+    /// Why it isn't attached everywhere; of XDP, how each interface has it.
     #[prost(string, tag = "5")]
     pub message: ::prost::alloc::string::String,
 }
@@ -2674,6 +2674,9 @@ pub struct TrafficStatus {
     /// Connects and sends translated at the socket.
     #[prost(uint64, tag = "5")]
     pub socket_translated: u64,
+    /// Packets of services' known flows sent on by XDP.
+    #[prost(uint64, tag = "6")]
+    pub shortcut_packets: u64,
 }
 impl ::prost::Name for TrafficStatus {
     const NAME: &'static str = "TrafficStatus";

@@ -199,7 +199,7 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
 
     #[inline(always)]
     pub(super) fn is_stale(&self, flow: &ServiceFlow) -> bool {
-        self.now.saturating_sub(flow.last_seen_ns) > REFRESH_NS
+        is_stale(flow, self.now)
     }
 
     /// True if the packet in hand, of whose connection there is no entry (any more), can only belong
@@ -268,6 +268,12 @@ impl<'a, E: Env, P: Packet> Way<'a, E, P> {
         }
         rewrite::translate(self.packet, &self.scratch.parsed, &self.scratch.translated).is_ok()
     }
+}
+
+/// Whether the time in a service's flow is to be written again.
+#[inline(always)]
+pub(crate) fn is_stale(flow: &ServiceFlow, now: u64) -> bool {
+    now.saturating_sub(flow.last_seen_ns) > REFRESH_NS
 }
 
 #[inline(always)]

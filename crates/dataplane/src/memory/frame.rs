@@ -69,6 +69,6 @@ impl Frame for BufferFrame<'_> {
     }
 
     fn route(&self, _: &Route) -> Option<Hop> {
-        None
+        Some(Hop { ifindex: self.0.route?, destination: [2; 3], source: [4; 3] })
     }
 }

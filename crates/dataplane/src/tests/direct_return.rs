@@ -36,7 +36,7 @@ fn nodes(dispatch: u32) -> Nodes {
     let first = World { env: Memory::default(), scratch: Box::new(Scratch::empty()) };
     let second = World::new();
     for (world, own) in [(&first, FIRST), (&second, [HOST, HOST6])] {
-        let device = Device { v4: address(own[0]), v6: address(own[1]), mtu: MTU };
+        let device = Device { v4: address(own[0]), v6: address(own[1]), mtu: MTU, flags: 0 };
         for index in [OUTSIDE, ROUTE] {
             world.env.devices.insert(index, device);
         }

@@ -23,8 +23,9 @@ const ROUTE: u32 = 6;
 
 fn world() -> World {
     let world = World::new();
-    world.env.devices.insert(OUTSIDE, Device { v4: address(NODE), v6: address(HOST6), mtu: 1500 });
-    world.env.devices.insert(ROUTE, Device { v4: address(NODE), v6: address(HOST6), mtu: 1500 });
+    let device = Device { v4: address(NODE), v6: address(HOST6), mtu: 1500, flags: 0 };
+    world.env.devices.insert(OUTSIDE, device);
+    world.env.devices.insert(ROUTE, device);
     world
 }
 

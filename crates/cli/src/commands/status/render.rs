@@ -110,6 +110,9 @@ fn traffic(status: &StatusResponse) -> Vec<String> {
             counted(traffic.socket_translated, "socket"),
             counted(traffic.packet_translated, "packet")
         ));
+        if traffic.shortcut_packets > 0 {
+            lines.push(format!("{} of them sent on by XDP", count(traffic.shortcut_packets)));
+        }
     }
     lines
 }
@@ -252,6 +255,7 @@ pub mod tests {
                 redirected_packets: 80_000,
                 packet_translated: 0,
                 socket_translated: 12,
+                shortcut_packets: 0,
             }),
             diagnostics: vec![Diagnostic {
                 severity: diagnostic::Severity::Warning.into(),

@@ -1,5 +1,8 @@
 //! Two nodes: a client sends to the first, whose backend is on the second, which has a link of its own
-//! to the client and no other way to it. Direct return, masquerading, and node ports of both.
+//! to the client and no other way to it. Direct return, masquerading, node ports of both, and known flows
+//! by XDP.
+
+mod acceleration;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,7 +13,7 @@ use testkit::ends::{End, connect};
 use testkit::gate::Feature;
 use testkit::manifest::{labels, service};
 use testkit::node::{POOL_V4, POOL_V6};
-use testkit::probe::{Probe, Target, Transport, Verdict};
+use testkit::probe::{Held, Probe, Target, Transport, Verdict};
 use testkit::{Binaries, Neighbour, Node, Plan, Pod, require_kernel, require_root};
 
 const PATIENCE: Duration = Duration::from_secs(4);
