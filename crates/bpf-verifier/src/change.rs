@@ -73,10 +73,18 @@ changes! {
     LsmResults (6, 12);
     /// Some arguments of tracepoints may be NULL (838a10bd2ebf).
     NullableTracepoints (6, 12);
+    /// What is known of a number's range is forgotten where `if a & b` doesn't hold, lest it
+    /// contradict the bits on a way that can't be taken (6279846b9b25, of 6.17; later 6.12 have it).
+    ForgottenRanges (6, 12);
     /// What a helper only reads of the stack stays what it was (37cce22dbd51).
     ReadStackStays (6, 14);
     /// Programs on raw tracepoints call the kernel functions that other tracing programs call.
     RawTracepointFunctions (6, 16);
+    /// Of a negated number it is known what follows from the number (aced132599b3).
+    Negations (6, 17);
+    /// Where a tail call fails nothing has changed the packet; where it succeeds in a local function,
+    /// the caller goes on (e3245f899043, of 6.19; later 6.18 have it).
+    TailCallsReturn (6, 18);
 }
 
 /// The rules of one kernel. By default those of Linux 6.12.

@@ -12,7 +12,7 @@ use crate::change::Change;
 use crate::code::Code;
 use crate::global_function::GlobalArgument;
 use crate::maps::MapInfo;
-use crate::register::Register;
+use crate::register::{Flags, Kind, Register};
 use crate::request::Request;
 use crate::rule::Rule;
 use crate::state::{CheckpointId, Jump, Linked, State};
@@ -99,6 +99,8 @@ pub(crate) struct Engine<'a> {
     pub depth_without_spills: Vec<i32>,
     pub visits: Vec<u32>,
     pub touched: Vec<Touched>,
+    /// By slot: the first kind of pointer through which memory was reached there.
+    pub pointers: Vec<Option<(Kind, Flags)>>,
     pub states: u32,
     pub states_at_one: u32,
     pub bounded: bool,

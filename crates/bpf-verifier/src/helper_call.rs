@@ -4,6 +4,7 @@ use bpf_interface::helper::{self, Denied};
 use bpf_interface::prototype::{Prototype, What};
 use bpf_object::ProgramType as P;
 
+use crate::change::Change;
 use crate::engine::{Engine, Next};
 use crate::register::{Kind, Register};
 use crate::rule::Rule;
@@ -123,6 +124,15 @@ impl Engine<'_> {
         self.clobber_caller_saved();
         let result = self.helper_result(prototype, &gathered, &arguments)?;
         self.state.frame_mut().registers[0] = result;
+        if number == 12 && self.has(Change::TailCallsReturn) {
+            if self.state.current() == 0 {
+                return Ok(Next::Through);
+            }
+            self.push(self.slot + 1)?;
+            self.forget_packet_pointers();
+            self.write(0, Register::UNKNOWN)?;
+            return self.leave();
+        }
         if changes_packet {
             self.forget_packet_pointers();
         }

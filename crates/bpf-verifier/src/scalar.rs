@@ -299,6 +299,12 @@ impl Scalar {
         self.zero_extend(4);
     }
 
+    /// Nothing but bits is known.
+    pub fn forget_bounds(&mut self) {
+        self.forget_whole_bounds();
+        self.forget_low_bounds();
+    }
+
     fn forget_low_bounds(&mut self) {
         (self.u32, self.s32) = (ANY_U32, ANY_S32);
     }

@@ -4,7 +4,7 @@ use bpf_isa::{AtomicOp, Callee, Instruction, Register as R, Source, Width};
 
 use crate::engine::{Engine, Next};
 use crate::memory::{Direction, Value};
-use crate::register::{Kind, Register};
+use crate::register::{Flags, Kind, Register};
 use crate::rule::Rule;
 use crate::stop::{Check, refuse, unmodelled};
 
@@ -24,9 +24,8 @@ impl Engine<'_> {
     pub fn step(&mut self, instruction: Instruction) -> Check<Next> {
         match instruction {
             Instruction::Alu { op, width, dst, src } => self.alu(op, width, dst.number(), src)?,
-            Instruction::Negate { dst, .. } | Instruction::ByteOrder { dst, .. } => {
-                self.unknown_from(dst.number())?;
-            }
+            Instruction::Negate { width, dst } => self.negate(width, dst.number())?,
+            Instruction::ByteOrder { dst, .. } => self.unknown_from(dst.number())?,
             Instruction::MoveSigned { extension, dst, src } => {
                 self.move_signed(extension, dst.number(), src.number())?;
             }
@@ -44,7 +43,9 @@ impl Engine<'_> {
                     return refuse(Rule::FramePointer, "frame pointer is read only");
                 }
                 let direction = Direction::Read { into: Some(dst.number()), signed };
+                let pointer = *self.register(base.number());
                 self.access(base.number(), offset.into(), access.size().bytes(), direction, false)?;
+                self.check_same_pointer(&pointer, true)?;
             }
             Instruction::Store { size, base, offset, value } => {
                 let value = match value {
@@ -56,7 +57,9 @@ impl Engine<'_> {
                 };
                 self.read(base.number())?;
                 let direction = Direction::Write(value);
+                let pointer = *self.register(base.number());
                 self.access(base.number(), offset.into(), size.bytes(), direction, false)?;
+                self.check_same_pointer(&pointer, false)?;
             }
             Instruction::Atomic { op, width, base, offset, src } => {
                 self.atomic(op, width, base.number(), offset.into(), src.number())?;
@@ -64,13 +67,17 @@ impl Engine<'_> {
             Instruction::LoadAcquire { size, dst, base, offset } => {
                 self.check_ordered(base.number(), "loads from")?;
                 let direction = Direction::Read { into: Some(dst.number()), signed: false };
+                let pointer = *self.register(base.number());
                 self.access(base.number(), offset.into(), size.bytes(), direction, true)?;
+                self.check_same_pointer(&pointer, false)?;
             }
             Instruction::StoreRelease { size, base, offset, src } => {
                 self.read(src.number())?;
                 self.check_ordered(base.number(), "stores into")?;
                 let direction = Direction::Write(Value::Register(src.number()));
+                let pointer = *self.register(base.number());
                 self.access(base.number(), offset.into(), size.bytes(), direction, true)?;
+                self.check_same_pointer(&pointer, false)?;
             }
             Instruction::Jump { distance } => {
                 self.jumps += 1;
@@ -99,6 +106,32 @@ impl Engine<'_> {
             }
         }
         Ok(Next::Through)
+    }
+
+    /// The kernel rewrites accesses of some kinds, so that on all paths the kind must be the same
+    /// there (`save_aux_ptr_type`). Loads of structures may be guarded as if none were trusted.
+    fn check_same_pointer(&mut self, pointer: &Register, is_load: bool) -> Check {
+        let flags = pointer.flags.without(Flags::PLUS);
+        let here = (pointer.kind, flags);
+        let is_rewritten = |kind: Kind| {
+            let kinds = [Kind::Context, Kind::Structure, Kind::Arena];
+            kinds.contains(&kind) || Register::pointer(kind).is_socket()
+        };
+        match &mut self.pointers[self.slot] {
+            known @ None => *known = Some(here),
+            Some(known) if *known == here => {}
+            Some(known) if !is_rewritten(known.0) && !is_rewritten(here.0) => {}
+            Some(known) if is_load && known.0 == Kind::Structure && here.0 == Kind::Structure => {
+                known.1 = Flags::UNTRUSTED;
+            }
+            Some(_) => {
+                return refuse(
+                    Rule::InvalidAccess,
+                    "same insn cannot be used with different pointers",
+                );
+            }
+        }
+        Ok(())
     }
 
     pub fn target(&self, distance: i32) -> usize {
@@ -212,6 +245,7 @@ impl Engine<'_> {
             _ => Some(src),
         };
         self.access(base, offset, size, Direction::Read { into: None, signed: false }, true)?;
+        self.check_same_pointer(&target, false)?;
         if let Some(into) = into {
             if into == 10 {
                 return refuse(Rule::FramePointer, "frame pointer is read only");

@@ -69,6 +69,7 @@ pub(crate) fn judge(request: &Request<'_>, maps: Vec<MapInfo>) -> (Verdict, Vec<
         depth_without_spills: vec![0; functions],
         visits: vec![0; length],
         touched: vec![Touched::Nothing; length],
+        pointers: vec![None; length],
         states: 0,
         states_at_one: 0,
         bounded: true,

@@ -1,5 +1,8 @@
 //! The kernel as another engine.
 
+use std::{fs, io};
+
+use bpf_interface::{NoVersion, Version};
 use bpf_kernel::linked::{Load, Loaded, Maps};
 use bpf_kernel::{Map, Ring, TestRun};
 use bpf_object::btf::Btf;
@@ -20,6 +23,7 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Kernel {
     setting: Setting,
+    version: Version,
     kind: ProgramKind,
     maps: Maps,
     handles: Vec<Map>,
@@ -61,7 +65,17 @@ impl Kernel {
             .map_err(|source| bpf_kernel::Error::TestRun { program, source })?;
         // The array of programs holds it from then on.
         maps.set_program(object, world::PROGRAMS, world::TARGET_SLOT, &target)?;
-        Ok(Self { setting, kind, maps, handles, ring })
+        let path = "/proc/sys/kernel/osrelease";
+        let version = fs::read_to_string(path).and_then(|release| {
+            release.parse().map_err(|error: NoVersion| io::Error::other(error))
+        });
+        let version =
+            version.map_err(|source| bpf_kernel::Error::Read { path: path.into(), source })?;
+        Ok(Self { setting, version, kind, maps, handles, ring })
+    }
+
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// Whether the kernel takes a program.

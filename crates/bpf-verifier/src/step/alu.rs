@@ -29,6 +29,19 @@ pub(super) fn symbol(op: AluOp) -> &'static str {
 
 impl Engine<'_> {
     /// The result of an operation that isn't followed.
+    pub(super) fn negate(&mut self, width: Width, dst: u8) -> Check {
+        let value = *self.register(dst);
+        if !value.is_scalar() || !self.has(Change::Negations) {
+            return self.unknown_from(dst);
+        }
+        let mut number = Scalar::ZERO;
+        number.alu(AluOp::Sub, width, &value.number);
+        if number.is_contradiction() {
+            number = Scalar::UNKNOWN;
+        }
+        self.write(dst, Register::scalar(number))
+    }
+
     pub(super) fn unknown_from(&mut self, dst: u8) -> Check {
         let value = self.read(dst)?;
         if self.is_secret(&value) {

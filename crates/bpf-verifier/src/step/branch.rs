@@ -360,6 +360,15 @@ fn learn(
     if !compared.teaches(a, b, holds) {
         return;
     }
+    if compared.condition == Condition::Set && !holds && compared.rules.has(Change::ForgottenRanges)
+    {
+        // The side that learns.
+        match (exact(b, compared.width), exact(a, compared.width)) {
+            (true, _) => x.forget_bounds(),
+            (false, true) => y.forget_bounds(),
+            (false, false) => {}
+        }
+    }
     Scalar::refine(&mut x, &mut y, compared.condition, compared.width, holds);
     if right == Some(left) {
         // Both sides are one register, which learns what each side does (the kernel passes it twice

@@ -20,7 +20,7 @@ impl Engine<'_> {
     }
 
     /// Back to the caller of a local function.
-    pub(super) fn leave(&mut self) -> Check<Next> {
+    pub(crate) fn leave(&mut self) -> Check<Next> {
         let frame = self.state.frame();
         let result = frame.registers[0];
         if result.kind == Kind::Stack {

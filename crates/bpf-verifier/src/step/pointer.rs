@@ -143,8 +143,9 @@ impl Engine<'_> {
                 format!("math between {name} pointer and {value} is not allowed"),
             );
         }
+        // A number that is another plus a constant has that as its offset.
         let off = i64::from(register.off);
-        if register.is_pointer() && !(-MAX_OFFSET < off && off < MAX_OFFSET) {
+        if !(-MAX_OFFSET < off && off < MAX_OFFSET) {
             return refuse(
                 Rule::UnboundedArithmetic,
                 format!("{name} pointer offset {off} is not allowed"),

@@ -75,3 +75,42 @@ fn records_as_keys() {
                 r1 = r6\n r2 = 0\n call 133\n out: r0 = 0\n exit";
     check("tc", text, &[((6, 1), "R2 type=ringbuf_mem expected=fp"), ((6, 6), "ok")]);
 }
+
+#[test]
+fn bits_that_are_clear() {
+    // A signed byte is small, unless its range is forgotten for its bits.
+    let signed = at_spilled("call 7\n r2 = (s8)r0\n if w2 & -8 goto out");
+    check("socket", &signed, &[((6, 11), "ok"), ((6, 12), "unbounded min value")]);
+    let whole = at_spilled("call 7\n r2 = (s8)r0\n if r2 & -8 goto out");
+    check("socket", &whole, &[((6, 11), "ok"), ((6, 12), "ok")]);
+}
+
+#[test]
+fn negations() {
+    let text = at_spilled("call 7\n if r0 == 99 goto out\n r2 = r0\n r2 &= 7\n r2 = -r2\n r2 += 7");
+    check("socket", &text, &[((6, 12), "unbounded"), ((6, 17), "ok")]);
+}
+
+#[test]
+fn tail_calls() {
+    let packet = "r7 = *(u32 *)(r6 + 0)\n r8 = *(u32 *)(r6 + 4)\n r2 = r7\n r2 += 1
+                  if r2 > r8 goto out";
+    let tail = "ld_pseudo r2, 0x5, 2\n r3 = 0\n call 12";
+    // Where it fails the packet is what it was.
+    let main = format!(
+        "r6 = r1\n {packet}\n r1 = r6\n {tail}\n r0 = *(u8 *)(r7 + 0)\n exit\n out: r0 = 0\n exit"
+    );
+    let lost = "R7 invalid mem access 'scalar'";
+    check("xdp", &main, &[((6, 12), lost), ((6, 18), "ok")]);
+    // Where it succeeds in a local function it returns from that, with a changed packet.
+    let local = format!(
+        "r6 = r1\n {packet}\n r1 = r6\n call f\n r0 = *(u8 *)(r7 + 0)\n exit\n out: r0 = 0\n exit
+         f: {tail}\n r0 = 0\n exit"
+    );
+    check("xdp", &local, &[((6, 12), lost), ((6, 18), lost)]);
+    let result = format!(
+        "r6 = r1\n call f\n r2 = r0\n r2 += 1\n r3 = r10\n r3 += r2\n r0 = 0\n exit
+         f: {tail}\n r0 = -9\n exit"
+    );
+    check("xdp", &result, &[((6, 12), "ok"), ((6, 18), "unbounded min value")]);
+}

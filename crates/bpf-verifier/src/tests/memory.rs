@@ -190,3 +190,22 @@ fn addresses_of_values_in_dead_code() {
         check("socket", &text, expected);
     }
 }
+
+/// Accesses of the context are rewritten, others aren't.
+#[test]
+fn one_kind_of_pointer_for_each_access() {
+    let either = |access: &str, other: &str| {
+        format!(
+            "r6 = r1\n r7 = r10\n r7 += -16\n *(u64 *)(r10 - 16) = 0\n *(u64 *)(r10 - 8) = 0
+             {other}\n if r0 == 0 goto use\n r7 = r6\n use: {access}\n r0 = 0\n exit"
+        )
+    };
+    let different = "same insn cannot be used with different pointers";
+    for access in ["r1 = *(u32 *)(r7 + 8)", "*(u32 *)(r7 + 8) = 1", "*(u32 *)(r7 + 8) = r0"] {
+        check("tc", &either(access, "call 7"), different);
+    }
+    // Stack and value.
+    let value = "*(u32 *)(r10 - 4) = 1\n r2 = r10\n r2 += -4\n ld_pseudo r1, 0x5, 0\n call 1
+                 if r0 == 0 goto use\n r6 = r0";
+    check("tc", &either("r1 = *(u32 *)(r7 + 8)", value), "ok");
+}

@@ -97,3 +97,17 @@ fn bounds_of_an_index() {
         }
     }
 }
+
+/// A sum that is small, of a number and a constant that is large.
+#[test]
+fn constants_of_sums_are_offsets() {
+    let sum = |constant: &str| {
+        format!(
+            "call 7\n r2 = r0\n r3 = r2\n r3 += {constant}\n if r3 > 7 goto out
+             r4 = r10\n r4 += -8\n *(u64 *)(r4 + 0) = 0\n r4 += r3\n r0 = *(u8 *)(r4 + 0)\n exit
+             out: r0 = 0\n exit"
+        )
+    };
+    check("socket", &sum("536870911"), "ok");
+    check("socket", &sum("536870912"), "fp pointer offset 536870912 is not allowed");
+}

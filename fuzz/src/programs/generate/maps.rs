@@ -90,6 +90,23 @@ impl Writer<'_> {
         self.moves(keep, 0);
     }
 
+    /// These instructions, if `r0` isn't NULL.
+    fn unless_null(&mut self, write: impl FnOnce(&mut Self)) {
+        let skip = self.instructions.len();
+        self.put(Instruction::JumpIf {
+            condition: Condition::Equal,
+            width: Width::W64,
+            left: Register::R0,
+            right: Source::Immediate(0),
+            offset: 0,
+        });
+        write(self);
+        let distance = self.slots(skip + 1, self.instructions.len()) as i16;
+        if let Instruction::JumpIf { offset, .. } = &mut self.instructions[skip] {
+            *offset = distance;
+        }
+    }
+
     pub(super) fn map_change(&mut self) {
         let map = self.random.pick(&[ARRAY, HASH, HASH, PER_CPU, TRIE]);
         self.map_and_key(map);
@@ -119,41 +136,31 @@ impl Writer<'_> {
         self.alu(AluOp::Mov, Width::W64, 2, Source::Immediate(VALUE_SIZE as i32));
         self.alu(AluOp::Mov, Width::W64, 3, Source::Immediate(0));
         self.call(131, Nothing);
-        let skip = self.instructions.len();
-        self.put(Instruction::JumpIf {
-            condition: Condition::Equal,
-            width: Width::W64,
-            left: Register::R0,
-            right: Source::Immediate(0),
-            offset: 0,
+        self.unless_null(|writer| {
+            // What lay there before differs.
+            for word in 0..(VALUE_SIZE / 8) as i16 {
+                let value = match writer.with(Holds::is_number) {
+                    Some(register) if register != 0 && writer.random.one_in(3) => {
+                        Source::Register(of(register))
+                    }
+                    _ => Source::Immediate(word.into()),
+                };
+                let (size, base) = (Size::Double, Register::R0);
+                writer.put(Instruction::Store { size, base, offset: 8 * word, value });
+            }
+            let index = writer.with(|holds| matches!(holds, Bounded(0..=63)));
+            if let Some(index) = index.filter(|index| *index > 1) {
+                writer.alu(AluOp::Mov, Width::W64, 1, Source::Register(Register::R0));
+                writer.alu(AluOp::Add, Width::W64, 1, Source::Register(of(index)));
+                let value = Source::Immediate(77);
+                let (size, base) = (Size::Byte, Register::R1);
+                writer.put(Instruction::Store { size, base, offset: 0, value });
+            }
+            writer.alu(AluOp::Mov, Width::W64, 1, Source::Register(Register::R0));
+            writer.alu(AluOp::Mov, Width::W64, 2, Source::Immediate(0));
+            let helper = writer.random.pick(&[132, 132, 133]);
+            writer.call(helper, Nothing);
         });
-        // What lay there before differs.
-        for word in 0..(VALUE_SIZE / 8) as i16 {
-            let value = match self.with(Holds::is_number) {
-                Some(register) if register != 0 && self.random.one_in(3) => {
-                    Source::Register(of(register))
-                }
-                _ => Source::Immediate(word.into()),
-            };
-            let (size, base) = (Size::Double, Register::R0);
-            self.put(Instruction::Store { size, base, offset: 8 * word, value });
-        }
-        let index = self.with(|holds| matches!(holds, Bounded(0..=63)));
-        if let Some(index) = index.filter(|index| *index > 1) {
-            self.alu(AluOp::Mov, Width::W64, 1, Source::Register(Register::R0));
-            self.alu(AluOp::Add, Width::W64, 1, Source::Register(of(index)));
-            let value = Source::Immediate(77);
-            let (size, base) = (Size::Byte, Register::R1);
-            self.put(Instruction::Store { size, base, offset: 0, value });
-        }
-        self.alu(AluOp::Mov, Width::W64, 1, Source::Register(Register::R0));
-        self.alu(AluOp::Mov, Width::W64, 2, Source::Immediate(0));
-        let helper = self.random.pick(&[132, 132, 133]);
-        self.call(helper, Nothing);
-        let distance = self.slots(skip + 1, self.instructions.len()) as i16;
-        if let Instruction::JumpIf { offset, .. } = &mut self.instructions[skip] {
-            *offset = distance;
-        }
         self.mark("references");
     }
 
@@ -165,50 +172,45 @@ impl Writer<'_> {
         }
         self.map_and_key(LOCKED);
         self.call(1, Nothing);
-        let skip = self.instructions.len();
-        self.put(Instruction::JumpIf {
-            condition: Condition::Equal,
-            width: Width::W64,
-            left: Register::R0,
-            right: Source::Immediate(0),
-            offset: 0,
-        });
-        let keep = of(self.random.pick(&[7, 8, 9]));
-        let zero = Source::Register(Register::R0);
-        self.put(Instruction::Alu { op: AluOp::Mov, width: Width::W64, dst: keep, src: zero });
-        let lock = |writer: &mut Self, helper| {
-            let (op, width) = (AluOp::Mov, Width::W64);
-            let src = Source::Register(keep);
-            writer.put(Instruction::Alu { op, width, dst: Register::R1, src });
-            writer.put(Instruction::Call { callee: Callee::Helper(helper) });
-        };
-        lock(self, 93);
-        for _ in 0..1 + self.random.below(3) {
-            let size = self.size();
-            let offset = self.offset(size, 8, VALUE_SIZE - 8);
-            let value = Source::Immediate(self.random.interesting() as i32);
-            match self.random.one_in(3) {
-                true => {
-                    let (op, src) = (AluOp::Mov, value);
-                    let width = Width::W64;
-                    self.put(Instruction::Alu { op, width, dst: Register::R0, src });
-                    let (op, src) = (AtomicOp::FetchAdd, Register::R0);
-                    let offset = offset & !7;
-                    self.put(Instruction::Atomic { op, width, base: keep, offset, src });
+        let kept = self.random.pick(&[7, 8, 9]);
+        self.unless_null(|writer| {
+            let keep = of(kept);
+            let zero = Source::Register(Register::R0);
+            writer.put(Instruction::Alu {
+                op: AluOp::Mov,
+                width: Width::W64,
+                dst: keep,
+                src: zero,
+            });
+            let lock = |writer: &mut Self, helper| {
+                let (op, width) = (AluOp::Mov, Width::W64);
+                let src = Source::Register(keep);
+                writer.put(Instruction::Alu { op, width, dst: Register::R1, src });
+                writer.put(Instruction::Call { callee: Callee::Helper(helper) });
+            };
+            lock(writer, 93);
+            for _ in 0..1 + writer.random.below(3) {
+                let size = writer.size();
+                let offset = writer.offset(size, 8, VALUE_SIZE - 8);
+                let value = Source::Immediate(writer.random.interesting() as i32);
+                match writer.random.one_in(3) {
+                    true => {
+                        let (op, src) = (AluOp::Mov, value);
+                        let width = Width::W64;
+                        writer.put(Instruction::Alu { op, width, dst: Register::R0, src });
+                        let (op, src) = (AtomicOp::FetchAdd, Register::R0);
+                        let offset = offset & !7;
+                        writer.put(Instruction::Atomic { op, width, base: keep, offset, src });
+                    }
+                    false => writer.put(Instruction::Store { size, base: keep, offset, value }),
                 }
-                false => self.put(Instruction::Store { size, base: keep, offset, value }),
             }
-        }
-        lock(self, 94);
-        let distance = self.slots(skip + 1, self.instructions.len()) as i16;
-        if let Instruction::JumpIf { offset, .. } = &mut self.instructions[skip] {
-            *offset = distance;
-        }
+            lock(writer, 94);
+        });
         for register in [0, 1, 2, 3, 4, 5] {
             self.set(register, Nothing);
         }
-        let kept = Register::ALL.iter().position(|register| *register == keep).unwrap_or(9);
-        self.set(kept as u8, Nothing);
+        self.set(kept, Nothing);
         self.number(0, 1);
         self.mark("locks");
     }
