@@ -73,11 +73,8 @@ impl Hook {
     fn new(setting: Setting, with_kernel: bool) -> Result<Self, SetupError> {
         let object = world::object(setting);
         let mut engines = Vec::new();
-        for (name, engine) in [
-            ("interpreter", Engine::Interpreter),
-            ("JIT", Engine::Jit),
-            ("unchecked JIT", Engine::VerifiedJit),
-        ] {
+        let known = [("interpreter", Engine::Interpreter), ("JIT", Engine::VerifiedJit)];
+        for (name, engine) in known {
             match Ours::new(engine, setting, &object) {
                 Ok(ours) => engines.push((name, ours)),
                 // Elsewhere there is less to compare.
@@ -93,29 +90,44 @@ impl Hook {
         Ok(Self { setting, object, engines, kernel, rules })
     }
 
-    /// Runs an accepted program everywhere. What it left behind.
+    /// Runs an accepted program everywhere: on packets of each kind, with a guard page behind them or
+    /// with room. What it left behind on those of the last.
     fn run(
         &mut self,
         program: &Program,
         maps: &[usize],
         surroundings: &Surroundings,
-        guarded: bool,
+        guarded: &[bool],
     ) -> Result<Traces, String> {
-        let mut first: Option<(&str, Traces)> = None;
+        let fault = |name: &str, fault| format!("accepted, but in the {name}: {fault}");
+        let mut loaded = Vec::new();
         for (name, engine) in &mut self.engines {
-            let traces = engine
-                .run(program, maps, surroundings, guarded)
-                .map_err(|fault| format!("accepted, but in the {name}: {fault}"))?;
-            match &first {
-                Some((other, expected)) => {
-                    if let Some(what) = expected.difference(&traces, 64) {
-                        return Err(format!("{other} and {name} differ in {what}"));
+            let program = engine.load(program).map_err(|what| fault(name, what))?;
+            let unchecked = program.is_unchecked().then(|| ("unchecked JIT", program.clone()));
+            let all: Vec<_> = [(*name, program.checked())].into_iter().chain(unchecked).collect();
+            loaded.push((engine, all));
+        }
+        let mut last = Err("there is no engine".to_owned());
+        for &guarded in guarded {
+            let mut first: Option<(&str, Traces)> = None;
+            for (engine, programs) in &mut loaded {
+                for (name, program) in programs {
+                    let traces = engine
+                        .run(program, maps, surroundings, guarded)
+                        .map_err(|what| fault(name, what))?;
+                    match &first {
+                        Some((other, expected)) => {
+                            if let Some(what) = expected.difference(&traces, 64) {
+                                return Err(format!("{other} and {name} differ in {what}"));
+                            }
+                        }
+                        None => first = Some((name, traces)),
                     }
                 }
-                None => first = Some((*name, traces)),
             }
+            last = first.map(|(_, traces)| traces).ok_or_else(|| "there is no engine".to_owned());
         }
-        first.map(|(_, traces)| traces).ok_or_else(|| "there is no engine".to_owned())
+        last
     }
 
     /// Asks the kernel about a program of which we say what it leaves behind, or nothing, if we
@@ -141,7 +153,7 @@ impl Hook {
         let generated = generate(random, setting);
         let surroundings = Surroundings::new(random);
         // What the kernel gives has room behind the packet.
-        let guarded = !asks_kernel && random.one_in(2);
+        let guarded = if asks_kernel { &[true, false][..] } else { &[random.one_in(2)] };
         let program = world::linked(&generated, self.setting);
         let maps = &generated.maps;
         let request = Request::of_kind(&program, self.setting.kind())

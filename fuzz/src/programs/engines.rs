@@ -34,20 +34,24 @@ impl Ours {
         Ok(Self { setting, instance, packet, guarded })
     }
 
+    /// Compiles it, unless the engine is the interpreter.
+    pub fn load(&self, program: &Program) -> Result<ProgramHandle, String> {
+        self.instance.bind(program).map_err(|error| error.to_string())
+    }
+
     /// Runs a program on one packet after another. `maps` are those that it uses. The error is a
-    /// fault, or that it can't be loaded.
+    /// fault.
     pub fn run(
         &mut self,
-        program: &Program,
+        program: &ProgramHandle,
         maps: &[usize],
         surroundings: &Surroundings,
         guarded: bool,
     ) -> Result<Traces, String> {
         self.fill(maps, surroundings).map_err(|error| format!("filling the maps: {error}"))?;
-        let program = self.instance.bind(program).map_err(|error| error.to_string())?;
         let mut runs = Vec::new();
         for packet in &surroundings.packets {
-            runs.push(self.run_on(&program, packet, guarded)?);
+            runs.push(self.run_on(program, packet, guarded)?);
         }
         let contents = |index: &usize| Ok((*index, self.contents(*index)?));
         let maps = maps.iter().map(contents).collect::<Result<_, Errno>>();

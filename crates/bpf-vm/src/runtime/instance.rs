@@ -104,6 +104,12 @@ impl ProgramHandle {
         self.unchecked.is_some()
     }
 
+    /// The same program, with every access checked also where that was proved to be needless.
+    pub fn checked(mut self) -> Self {
+        self.unchecked = None;
+        self
+    }
+
     /// The CPU, process and namespace that the next runs belong to.
     pub fn within(mut self, environment: Environment) -> Self {
         self.environment = Arc::new(environment);
