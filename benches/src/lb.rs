@@ -19,7 +19,7 @@ use model::load_balancer::{
 use model::{LoadBalancer, ObjectName, Origin, Protocol};
 
 use crate::figures::print;
-pub use wrapper::{Traffic, Wrapper};
+pub use wrapper::{Traffic, Wrapper, program, returns};
 
 /// Rounds of each measurement: the quickest counts, since whatever else runs only adds.
 const ROUNDS: usize = 7;
@@ -140,7 +140,7 @@ fn live(benches: &BTreeMap<(usize, DeliveryMode), TestBench>) -> Result<()> {
     Ok(())
 }
 
-fn load() -> String {
+pub fn load() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!("load {}", load.split(' ').next().unwrap_or("unknown"))
 }

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acceleration;
 mod agent;
 mod datapath;
 mod figures;
@@ -25,6 +26,7 @@ const USAGE: &str = "usage: skep-bench datapath [ROUNDS [MILLISECONDS]]
        skep-bench programs
        skep-bench agent
        skep-bench lb
+       skep-bench acceleration
        skep-bench vm [RATIOS]";
 
 fn main() -> ExitCode {
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         ["traffic", rest @ ..] => return traffic::run(rest),
-        ["datapath" | "programs" | "agent" | "lb" | "vm", ..] => {}
+        ["datapath" | "programs" | "agent" | "lb" | "acceleration" | "vm", ..] => {}
         _ => bail!("{USAGE}"),
     }
     if let Some(reason) = gate::missing_privilege() {
@@ -62,6 +64,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["programs"] => datapath::programs::run(),
         ["agent"] => agent::run(),
         ["lb"] => lb::run(),
+        ["acceleration"] => acceleration::run(),
         ["vm"] => vm::run(None),
         ["vm", ratios] => vm::run(Some(Path::new(ratios))),
         _ => bail!("{USAGE}"),

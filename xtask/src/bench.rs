@@ -29,6 +29,8 @@ pub enum Bench {
     Agent,
     /// What the load balancer of the edge costs per packet, and how many it sends (needs root)
     Lb,
+    /// A packet of a known masqueraded flow, by tc and by XDP (needs root)
+    Acceleration,
     /// 5,000 identities and 250 policies
     Policy,
     /// The engines for eBPF in user space beside rbpf's and the kernel's compiler (the last needs
@@ -43,6 +45,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         }
         Bench::Programs => vec!["programs".into()],
         Bench::Agent => vec!["agent".into()],
+        Bench::Acceleration => vec!["acceleration".into()],
         Bench::Lb => return lb(),
         Bench::Policy => {
             return workspace::run(workspace::cargo().args(["bench", "-p", "policy"]));

@@ -55,7 +55,7 @@ const XDP_DROP: i32 = 1;
 const XDP_TX: i32 = 3;
 
 /// A program from its text, which is ours.
-fn program(name: &str, kind: ProgramKind, text: &str) -> Result<Program> {
+pub fn program(name: &str, kind: ProgramKind, text: &str) -> Result<Program> {
     let code = encode(&assemble(text, Syntax::Llvm)?);
     let (instructions, _) = code.as_chunks();
     Ok(Program::from_instructions(name, kind, instructions)?)
@@ -199,7 +199,7 @@ pub fn floor(kind: ProgramKind) -> Result<Program> {
 }
 
 /// A program that only returns.
-fn returns(name: &str, kind: ProgramKind, action: i32) -> Result<Program> {
+pub fn returns(name: &str, kind: ProgramKind, action: i32) -> Result<Program> {
     program(name, kind, &format!("r0 = {action}\nexit"))
 }
 

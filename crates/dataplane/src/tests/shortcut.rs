@@ -6,6 +6,7 @@ use crate::shortcut::shortcut;
 use crate::{Packet as _, from_outside};
 use abi::endpoint::{Device, device_flags};
 use abi::service::service_flags;
+use proptest::prelude::*;
 use wire::build::Ipv4;
 
 const CLIENT: [&str; 2] = ["203.0.113.7", "2001:db8:7::7"];
@@ -70,8 +71,12 @@ fn other(ifindex: u32) -> u32 {
 
 impl World {
     fn long(&mut self, ifindex: u32, frame: &Frame) -> (Decision, Vec<u8>) {
+        self.long_bytes(ifindex, frame.build())
+    }
+
+    fn long_bytes(&mut self, ifindex: u32, bytes: Vec<u8>) -> (Decision, Vec<u8>) {
         let route = Some(other(ifindex));
-        let mut packet = Buffer { bytes: frame.build(), ifindex, route, ..Buffer::default() };
+        let mut packet = Buffer { bytes, ifindex, route, ..Buffer::default() };
         let decision = from_outside(&self.env, &mut packet, &mut self.scratch);
         (decision, packet.bytes)
     }
@@ -97,6 +102,11 @@ impl World {
     }
 }
 
+/// What was counted meanwhile.
+fn added(old: &[(u64, u64)], new: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    old.iter().zip(new).map(|(old, new)| (new.0 - old.0, new.1 - old.1)).collect()
+}
+
 #[test]
 fn it_gives_what_the_long_way_gives() {
     for (family, data) in [0, 1].into_iter().flat_map(|family| DATA.map(|it| (family, it))) {
@@ -110,9 +120,6 @@ fn it_gives_what_the_long_way_gives() {
             // By the neighbour's address, which the long way leaves to the kernel.
             assert_ne!(short[..12], long[..12]);
             assert_eq!(short[12..], long[12..]);
-            let added = |old: &[(u64, u64)], new: &[(u64, u64)]| -> Vec<(u64, u64)> {
-                old.iter().zip(new).map(|(old, new)| (new.0 - old.0, new.1 - old.1)).collect()
-            };
             assert_eq!(added(&before, &between), added(&between, &world.counted()));
             // Back by where it has come from.
             let (verdict, _) = world.short(ifindex, Some(ifindex), frame.build());
@@ -237,5 +244,47 @@ fn flows_of_others() {
             assert_eq!(world.long(OUTSIDE, &request).0, Decision::RedirectNeighbour(INSIDE));
         }
         world.leaves_alone(&request);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    /// Whatever the frame: what it sends on is what the long way sends on, counted likewise; all else it
+    /// leaves as it was.
+    #[test]
+    fn no_frame_fares_otherwise(
+        family in 0..2usize,
+        which in 0..2usize,
+        is_reply: bool,
+        changes in prop::collection::vec((12..80usize, any::<u8>()), 0..3),
+        kept in 0..80usize,
+        cut: bool,
+    ) {
+        let Flow { mut world, request, reply } = flow(family, DATA[which]);
+        let (ifindex, frame) = if is_reply { (INSIDE, reply) } else { (OUTSIDE, request) };
+        let mut bytes = frame.build();
+        for (offset, value) in changes {
+            if let Some(byte) = bytes.get_mut(offset) {
+                *byte = value;
+            }
+        }
+        if cut {
+            bytes.truncate(kept);
+        }
+        let before = world.counted();
+        let (verdict, short) = world.short(ifindex, Some(other(ifindex)), bytes.clone());
+        let between = world.counted();
+        if verdict != Verdict::Redirect {
+            prop_assert_eq!(verdict, Verdict::Pass);
+            prop_assert_eq!((short, between), (bytes, before));
+            return Ok(());
+        }
+        let events = world.env.events.borrow().len();
+        let (decision, long) = world.long_bytes(ifindex, bytes);
+        prop_assert_eq!(decision, Decision::RedirectNeighbour(other(ifindex)));
+        prop_assert_eq!(&short[12..], &long[12..]);
+        prop_assert_eq!(added(&before, &between), added(&between, &world.counted()));
+        prop_assert_eq!(world.env.events.borrow().len(), events);
     }
 }

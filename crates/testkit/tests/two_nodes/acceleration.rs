@@ -1,7 +1,11 @@
 //! Node ports with a backend on the other node, where packets of known flows are sent on by XDP.
 
 use super::*;
+use std::time::Instant;
 use testkit::offload;
+
+/// The agent looks every few seconds; other tests load the machine meanwhile.
+const NOTICED: Duration = Duration::from_secs(60);
 
 /// Rounds until one falls into no second in which all goes by the stack.
 const ROUNDS: usize = 20;
@@ -138,6 +142,25 @@ fn native() {
     let before = world.shortcuts();
     go_on(&mut world, 20);
     assert_eq!(world.shortcuts(), before);
+    // Where frames don't arrive any more there is another way.
+    world.first.stop_agent().unwrap();
+    world.first.change_argument("--lb-acceleration", "best-effort");
+    world.first.start_agent().unwrap();
+    let (_, _, how) = World::accelerated(&world.first);
+    assert!(how.contains("out1 native XDP"), "{how}");
+    wire(&world, false);
+    let began = Instant::now();
+    loop {
+        let (_, _, how) = World::accelerated(&world.first);
+        if how.contains("out1 generic XDP, no native XDP: its other end") {
+            break;
+        }
+        assert!(began.elapsed() < NOTICED, "{how}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for (transport, address) in TRANSPORTS.into_iter().flat_map(|it| at.map(|at| (it, at))) {
+        world.ask_by_xdp(transport, address);
+    }
 }
 
 /// A link that doesn't take frames has the program in generic mode.
