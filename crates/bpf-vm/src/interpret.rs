@@ -51,13 +51,13 @@ macro_rules! define_execute {
                 program: &Program,
                 run: &mut Run<'_>,
                 entry: usize,
-                arguments: [u64; 5],
+                arguments: &[u64; 5],
             ) -> Result<u64, Stop> {
                 let ops = program.ops.as_ptr();
                 let base_depth = run.depth;
                 let mut saved = [Saved { next: ptr::null(), registers: [0; 4] }; FRAMES];
                 let mut registers = [0u64; 11];
-                registers[1..6].copy_from_slice(&arguments);
+                registers[1..6].copy_from_slice(arguments);
                 registers[10] = run.enter_frame();
                 // The region of the last access: most are followed by others to the same.
                 let mut recent = Region::default();

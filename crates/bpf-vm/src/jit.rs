@@ -37,6 +37,7 @@ pub(crate) use bound::Array;
 use bound::Bound;
 use flow::{Flow, Liveness};
 use mapping::Mapping;
+use native::Outer;
 
 /// What is taken for granted about a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +201,7 @@ impl Code {
         Some(self.enter(std::ptr::null_mut(), arguments, 0))
     }
 
-    /// `run` is what [`native::execute`] says, or nothing if code doesn't use it.
+    /// `run` is what [`native::begin`] says, or nothing if code doesn't use it.
     #[inline]
     fn enter(&self, run: *mut (), arguments: &[u64; 5], frame: u64) -> u64 {
         type Enter = extern "C" fn(*mut (), *const u64, u64) -> u64;
@@ -214,33 +215,66 @@ impl Code {
         self.mapping.bytes()
     }
 
+    /// Runs the main function as the first of a run.
+    #[inline]
+    pub fn start(
+        &self,
+        program: &Program,
+        run: &mut Run<'_>,
+        arguments: &[u64; 5],
+    ) -> Result<u64, Stop> {
+        let result = self.enter_main(program, run, arguments);
+        native::end(run, result)
+    }
+
+    /// Runs a function, maybe while another program waits for its result.
     pub fn execute(
         &self,
         program: &Program,
         run: &mut Run<'_>,
         entry: usize,
-        arguments: [u64; 5],
+        arguments: &[u64; 5],
     ) -> Result<u64, Stop> {
-        run.leaves_frames |= self.leaves_frames;
-        let frame = match (self.uses_frame, entry) {
-            (true, 0) if self.frame < FRAME => run.enter_part_of_frame(self.frame),
-            (true, _) => run.enter_frame(),
-            (false, _) => run.frame_end(),
+        let outer = Outer::of(run);
+        let result = match entry {
+            0 => self.enter_main(program, run, arguments),
+            _ => self.enter_other(program, run, entry as u32, arguments),
         };
-        native::execute(program, run, frame, |run| {
-            if entry == 0 {
-                return self.enter(run, &arguments, frame);
-            }
-            type Enter = extern "C" fn(*mut (), *const u64, u64, u64) -> u64;
-            let start = self.mapping.address() as usize + self.enter_function;
-            // SAFETY: as above.
-            let enter = unsafe { std::mem::transmute::<usize, Enter>(start) };
-            // Callers have the entry from the program's functions, all of which have code.
-            match self.function(entry as u32) {
-                Some(function) => enter(run, arguments.as_ptr(), frame, function),
-                None => 0,
-            }
-        })
+        outer.put_back(run);
+        native::end(run, result)
+    }
+
+    #[inline]
+    fn enter_main(&self, program: &Program, run: &mut Run<'_>, arguments: &[u64; 5]) -> u64 {
+        run.leaves_frames |= self.leaves_frames;
+        let frame = match self.uses_frame {
+            true if self.frame < FRAME => run.enter_part_of_frame(self.frame),
+            true => run.enter_frame(),
+            false => run.frame_end(),
+        };
+        let run = native::begin(program, run, frame);
+        self.enter(run, arguments, frame)
+    }
+
+    fn enter_other(
+        &self,
+        program: &Program,
+        run: &mut Run<'_>,
+        entry: u32,
+        arguments: &[u64; 5],
+    ) -> u64 {
+        run.leaves_frames |= self.leaves_frames;
+        let frame = if self.uses_frame { run.enter_frame() } else { run.frame_end() };
+        let run = native::begin(program, run, frame);
+        type Enter = extern "C" fn(*mut (), *const u64, u64, u64) -> u64;
+        let start = self.mapping.address() as usize + self.enter_function;
+        // SAFETY: as above.
+        let enter = unsafe { std::mem::transmute::<usize, Enter>(start) };
+        // Callers have the entry from the program's functions, all of which have code.
+        match self.function(entry) {
+            Some(function) => enter(run, arguments.as_ptr(), frame, function),
+            None => 0,
+        }
     }
 }
 

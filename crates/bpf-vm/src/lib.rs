@@ -69,7 +69,7 @@
 //! accept one: that is the verifier's.
 //!
 //! `unsafe` is in `memory.rs` (access to checked addresses), `slab.rs` and `packet` (memory that
-//! programs and the host share), `helper/maps.rs` (locks in values), `run.rs` and `interpret.rs` (the
+//! programs and the host share), `clock.rs` (the system's clock), `helper/maps.rs` (locks in values), `run.rs` and `interpret.rs` (the
 //! stack, and instructions at checked positions) and `jit/` (memory for code, and the way in and
 //! out). Users of this crate need none, unless they vouch for a program themselves
 //! ([`Program::compile_unchecked`]).

@@ -1,14 +1,13 @@
 //! The memory that a program may touch.
 //!
 //! **Invariant:** a [`Region`] in a list was made from a borrow that outlives the list, exclusive
-//! if the region can be written. So an address that [`find`] has placed in a region may be
+//! if the region can be written. So an address that [`Memory::find`] has placed in a region may be
 //! accessed through a raw pointer for as long as the list exists. Addresses come back from
 //! programs as numbers, hence provenance is exposed when memory is lent.
 
 use std::marker::PhantomData;
-use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use crate::map::Map;
 use crate::window;
@@ -27,7 +26,7 @@ pub enum AccessError {
 /// Memory lent to a program, for as long as this value exists.
 #[derive(Debug, Default)]
 pub struct Memory<'m> {
-    pub(crate) regions: Vec<Region>,
+    regions: Vec<Region>,
     /// What the packet instructions load from.
     pub(crate) packet: Option<Region>,
     /// The values of maps: those that are known before the run, and others.
@@ -35,18 +34,17 @@ pub struct Memory<'m> {
     areas: Vec<Area>,
     /// The maps of `areas`, which live as long as programs may look there.
     maps: Vec<Arc<Map>>,
-    /// What of `regions` is the packet.
+    /// What programs access directly of a runtime's packet.
     packet_region: Option<Region>,
     lent: PhantomData<&'m mut [u8]>,
 }
 
-/// What a list of memory is made of, so that the next can be made of the same.
-#[derive(Debug, Default)]
+/// A list of memory that one run after another may use. Nothing in it is borrowed: whoever keeps it
+/// keeps what it lends.
+#[derive(Debug)]
 pub(crate) struct Kept {
-    pub regions: Vec<Region>,
-    /// The values of maps, which whoever keeps this keeps, too.
-    pub areas: Option<Arc<[Area]>>,
-    /// How often the runtime's maps had changed by then.
+    pub memory: Memory<'static>,
+    /// How often the runtime's maps had changed when their values were put there.
     pub changes: u64,
 }
 
@@ -140,22 +138,27 @@ impl<'m> Memory<'m> {
         }
     }
 
-    /// Memory that isn't borrowed: as for [`Self::add`].
-    pub(crate) fn of(kept: &mut Kept) -> Self {
-        let known_areas = kept.areas.take();
-        Self { regions: mem::take(&mut kept.regions), known_areas, ..Self::default() }
+    /// The values of maps, which whoever calls this keeps.
+    pub(crate) fn of_areas(areas: Arc<[Area]>) -> Self {
+        Self { regions: Vec::with_capacity(4), known_areas: Some(areas), ..Self::default() }
     }
 
-    /// Ends what [`Self::of`] began: nothing is lent any more.
-    pub(crate) fn give_back(self, kept: &mut Kept) {
-        kept.areas = self.known_areas;
-        kept.regions = self.regions;
-        kept.regions.clear();
+    /// Takes back all but the values of maps that are known before a run.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        self.regions.clear();
+        self.packet = None;
+        self.packet_region = None;
+        if !self.areas.is_empty() {
+            self.areas.clear();
+            self.maps.clear();
+        }
     }
 
     /// Whether something was lent that compiled code can't find.
     pub(crate) fn is_in_window(&self) -> bool {
-        self.regions.iter().any(|region| window::holds(region.start))
+        let mut regions = self.packet_region.iter().chain(&self.regions);
+        regions.any(|region| window::holds(region.start))
     }
 
     /// Lends the values of maps, which whoever calls this keeps until the run is over.
@@ -178,23 +181,18 @@ impl<'m> Memory<'m> {
     }
 
     /// Replaces what is lent of the packet.
+    #[inline]
     pub(crate) fn move_packet(&mut self, direct: Region, instructions: Region) {
-        if let Some(old) = self.packet_region.replace(direct) {
-            self.regions.retain(|region| *region != old);
-        }
-        self.regions.push(direct);
+        self.packet_region = Some(direct);
         self.packet = Some(instructions);
     }
 
     /// The region in which an access lies wholly.
     pub(crate) fn find(&self, address: u64, length: u64) -> Option<Region> {
-        find(&self.regions, address, length).or_else(|| self.element(address, length))
+        let mut regions = self.packet_region.iter().chain(&self.regions);
+        let found = regions.find(|region| region.holds(address, length)).copied();
+        found.or_else(|| self.element(address, length))
     }
-}
-
-/// The region in which an access lies wholly.
-pub(crate) fn find(regions: &[Region], address: u64, length: u64) -> Option<Region> {
-    regions.iter().copied().find(|region| region.holds(address, length))
 }
 
 /// A number as it lies in memory.
@@ -257,6 +255,15 @@ pub(crate) unsafe fn atomic8<'a>(address: u64) -> &'a AtomicU8 {
     let pointer = std::ptr::with_exposed_provenance_mut(address as usize);
     // SAFETY: the caller promises memory that can be written.
     unsafe { AtomicU8::from_ptr(pointer) }
+}
+
+/// # Safety
+///
+/// As for [`store`]; the address is aligned to 2 bytes.
+pub(crate) unsafe fn atomic16<'a>(address: u64) -> &'a AtomicU16 {
+    let pointer = std::ptr::with_exposed_provenance_mut(window::host(address));
+    // SAFETY: the caller promises memory that can be written and is aligned.
+    unsafe { AtomicU16::from_ptr(pointer) }
 }
 
 /// # Safety

@@ -13,8 +13,9 @@ mod low;
 
 use low::Pages;
 
-/// Room before a packet: more than any sequence of headers needs.
-const HEADROOM: u32 = 8 << 10;
+/// Room before a packet: more than any sequence of headers needs. Not whole pages, since what is put
+/// before the packet would lie across the border of two, and a store there takes many times as long.
+const HEADROOM: u32 = (8 << 10) + XDP_HEADROOM;
 const TAILROOM: u32 = 8 << 10;
 /// The longest packet.
 pub const LONGEST: usize = 128 << 10;
@@ -168,6 +169,7 @@ impl Bounds {
         self.end - self.data
     }
 
+    #[inline]
     pub fn pointer(&self, at: u32, length: usize) -> *mut u8 {
         let end = u64::from(at) + length as u64;
         assert!(end <= self.length.into(), "access behind the end of a packet's buffer");
@@ -179,6 +181,14 @@ impl Bounds {
         // SAFETY: `pointer` has found the bytes to lie in the buffer, which outlives the bounds:
         // they are part of the packet, or of the state of a run that borrows it.
         unsafe { copy_from(self.pointer(at, into.len()), into) }
+    }
+
+    /// A few bytes of the buffer.
+    #[inline]
+    pub fn array<const LENGTH: usize>(&self, at: u32) -> [u8; LENGTH] {
+        let start = self.pointer(at, LENGTH);
+        // SAFETY: as above. Nobody else runs on this packet now.
+        unsafe { start.cast::<[u8; LENGTH]>().read_unaligned() }
     }
 
     /// Copies into the buffer.

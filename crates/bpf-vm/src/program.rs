@@ -147,12 +147,21 @@ impl Program {
         run::run(self, input)
     }
 
+    /// Runs the program as the first of a run.
+    #[inline]
+    pub(crate) fn start(&self, run: &mut Run<'_>, arguments: &[u64; 5]) -> Result<u64, Stop> {
+        match &self.code {
+            Some(code) if !run.is_interpreted => code.start(self, run, arguments),
+            _ => self.execute(run, 0, arguments),
+        }
+    }
+
     /// Runs the function that begins at the operation `entry`, in the run's current frame.
     pub(crate) fn execute(
         &self,
         run: &mut Run<'_>,
         entry: usize,
-        arguments: [u64; 5],
+        arguments: &[u64; 5],
     ) -> Result<u64, Stop> {
         match &self.code {
             Some(code) if !run.is_interpreted => code.execute(self, run, entry, arguments),

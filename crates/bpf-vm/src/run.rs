@@ -13,7 +13,7 @@ use crate::jit::native::Native;
 use crate::memory::{self, AccessError, Memory, ORDER, Region, load, store};
 use crate::packet::Bounds;
 use crate::program::{Input, Program, slot_of_code};
-use crate::state::State;
+use crate::state::{Kind, State};
 use crate::trace::Trace;
 use crate::window;
 
@@ -35,19 +35,41 @@ const LOOPS: u32 = 8 << 20;
 /// `-EPERM`: what a program finds in `r0` behind a tail call that is one too many.
 const REFUSED: u64 = -1i64 as u64;
 
-#[repr(align(64))]
-struct Stack([MaybeUninit<u8>; STACK]);
+/// What lies at the same place in a page as what was just stored, a processor takes for the same
+/// until it has looked closer, and waits. So the first frame, which is the last, is half a page from
+/// where [`Run`] lies, which comes before the stack.
+#[repr(C, align(64))]
+struct Stack {
+    frames: [MaybeUninit<u8>; STACK],
+    distance: [MaybeUninit<u8>; 2048],
+}
+
+impl Stack {
+    fn new() -> Self {
+        let (frames, distance) = ([MaybeUninit::uninit(); _], [MaybeUninit::uninit(); _]);
+        Self { frames, distance }
+    }
+
+    /// The address behind the first frame.
+    fn end(&mut self) -> u64 {
+        self.frames.as_mut_ptr().expose_provenance() as u64 + STACK as u64
+    }
+}
 
 /// Runs a program from its first instruction.
 #[inline]
 pub(crate) fn run(program: &Program, input: &mut Input<'_>) -> Result<u64, Fault> {
-    if !(window::IS_USED && input.memory.is_in_window())
-        && let Some(code) = &program.code
-        && let Some(result) = code.execute_alone(&input.arguments)
-    {
-        return Ok(result);
+    match alone(program, &input.memory, &input.arguments) {
+        Some(result) => Ok(result),
+        None => run_from(program, 0, input),
     }
-    run_from(program, 0, input)
+}
+
+/// Runs a program that needs no run, if it is one.
+#[inline]
+pub(crate) fn alone(program: &Program, memory: &Memory<'_>, arguments: &[u64; 5]) -> Option<u64> {
+    let is_interpreted = window::IS_USED && memory.is_in_window();
+    program.code.as_ref().filter(|_| !is_interpreted)?.execute_alone(arguments)
 }
 
 /// Runs one of its functions.
@@ -57,51 +79,97 @@ pub(crate) fn run_from(
     entry: usize,
     input: &mut Input<'_>,
 ) -> Result<u64, Fault> {
-    let is_interpreted = window::IS_USED && input.memory.is_in_window();
-    let mut stack = Stack([MaybeUninit::uninit(); STACK]);
-    let bottom = stack.0.as_mut_ptr().expose_provenance() as u64;
+    let Input { memory, arguments, fuel, state, trace } = input;
+    let host = match state.as_deref_mut() {
+        None => Host::Nothing,
+        Some(state) => Host::of(state),
+    };
+    run_in(program, entry, memory, arguments, *fuel, host, trace.as_deref_mut())
+}
+
+/// As [`run_from`], with the parts of an [`Input`]: they are read where they are, since a processor
+/// that is to copy what it has just written waits until it is in the cache.
+#[inline(always)]
+pub(crate) fn run_in(
+    program: &Program,
+    entry: usize,
+    memory: &mut Memory<'_>,
+    arguments: &[u64; 5],
+    fuel: u64,
+    host: Host<'_>,
+    trace: Option<&mut Trace>,
+) -> Result<u64, Fault> {
+    let is_interpreted = window::IS_USED && memory.is_in_window();
+    let mut stack = Stack::new();
     let mut run = Run {
-        fuel: input.fuel,
-        stack_end: bottom + STACK as u64,
+        fuel,
+        stack_end: stack.end(),
         lowest: u64::MAX,
         loops: LOOPS,
         tail_calls: 0,
-        cpu: cpu(input.state.as_deref()),
+        cpu: host.cpu(),
         place: 0,
         depth: 0,
         is_interpreted,
         leaves_frames: false,
         native: Native::default(),
         stop: None,
-        memory: shortened(&mut input.memory),
-        state: match &mut input.state {
-            Some(state) => Some(&mut **state),
-            None => None,
-        },
-        trace: input.trace.as_deref_mut(),
+        memory: shortened(memory),
+        host,
+        trace,
     };
-    let result = program.execute(&mut run, entry, input.arguments);
+    let result = match entry {
+        0 => program.start(&mut run, arguments),
+        _ => program.execute(&mut run, entry, arguments),
+    };
     match result {
-        Ok(result) | Err(Stop::Exit(result)) => Ok(result),
-        Err(Stop::Fault(fault)) => Err(fault),
-        // The engines give each reason its place, and make tail calls themselves.
-        Err(Stop::Failed(reason)) => Err(Fault { slot: 0, reason }),
-        Err(Stop::TailCall(_)) => unreachable!("engines make tail calls themselves"),
+        Ok(result) => Ok(result),
+        Err(stop) => ended(stop),
     }
 }
 
-/// The CPU that a run of a runtime's program is on.
-fn cpu(state: Option<&dyn Any>) -> u32 {
-    let state = state.and_then(|state| state.downcast_ref::<State>());
-    state.map_or(0, |state| state.environment.cpu)
+#[cold]
+fn ended(stop: Stop) -> Result<u64, Fault> {
+    match stop {
+        Stop::Exit(result) => Ok(result),
+        Stop::Fault(fault) => Err(fault),
+        // The engines give each reason its place, and make tail calls themselves.
+        Stop::Failed(reason) => Err(Fault { slot: 0, reason }),
+        Stop::TailCall(_) => unreachable!("engines make tail calls themselves"),
+    }
+}
+
+/// What helpers find of whoever started the run.
+pub(crate) enum Host<'m> {
+    Nothing,
+    /// A runtime: what its helpers share.
+    Runtime(&'m mut State),
+    Other(&'m mut dyn Any),
+}
+
+impl<'m> Host<'m> {
+    fn of(state: &'m mut dyn Any) -> Self {
+        if state.is::<State>() {
+            return state.downcast_mut().map_or(Self::Nothing, Self::Runtime);
+        }
+        Self::Other(state)
+    }
+
+    /// The CPU that a run of a runtime's program is on.
+    fn cpu(&self) -> u32 {
+        match self {
+            Self::Runtime(state) => state.environment.cpu,
+            Self::Nothing | Self::Other(_) => 0,
+        }
+    }
 }
 
 /// For programs that need no run: a stack of which the first frame is clear.
 #[inline(never)]
 pub(crate) fn with_stack<R>(enter: impl FnOnce(u64) -> R) -> R {
-    let mut stack = Stack([MaybeUninit::uninit(); STACK]);
-    stack.0[STACK - FRAME..].fill(MaybeUninit::new(0));
-    enter(stack.0.as_mut_ptr().expose_provenance() as u64 + STACK as u64)
+    let mut stack = Stack::new();
+    stack.frames[STACK - FRAME..].fill(MaybeUninit::new(0));
+    enter(stack.end())
 }
 
 /// The memory as if it had been lent for the run only.
@@ -136,7 +204,7 @@ pub(crate) struct Run<'m> {
     /// Whether code runs that clears no frames, since a verifier has proved that it needs that not.
     pub leaves_frames: bool,
     pub memory: &'m mut Memory<'m>,
-    state: Option<&'m mut dyn Any>,
+    host: Host<'m>,
     pub trace: Option<&'m mut Trace>,
 }
 
@@ -146,22 +214,25 @@ impl Run<'_> {
         self.stack_end - (self.depth * FRAME) as u64
     }
 
-    /// What helpers share, in runs of a runtime's programs.
+    /// What helpers share, in runs of a runtime's programs: for those that change no more of it than
+    /// [`State::is_used`] says.
     #[inline]
     pub fn state(&mut self) -> Option<&mut State> {
-        self.state.as_deref_mut()?.downcast_mut()
+        match &mut self.host {
+            Host::Runtime(state) => Some(state),
+            Host::Nothing | Host::Other(_) => None,
+        }
     }
 
-    /// Moves the packet's bounds; context and lent memory follow.
+    /// Moves the packet's bounds; context and lent memory follow. What fails has moved nothing.
+    #[inline]
     pub fn move_packet(
         &mut self,
-        act: impl FnOnce(&State, &mut Bounds) -> Result<(), Errno>,
+        act: impl FnOnce(Kind, &mut Bounds) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
-        let state = self.state.as_deref_mut().and_then(|state| state.downcast_mut::<State>());
-        let state = state.ok_or(Errno::EINVAL)?;
-        let mut bounds = state.packet.ok_or(Errno::EINVAL)?;
-        act(state, &mut bounds)?;
-        state.packet = Some(bounds);
+        let Host::Runtime(state) = &mut self.host else { return Err(Errno::EINVAL) };
+        let bounds = state.packet.as_mut().ok_or(Errno::EINVAL)?;
+        act(state.kind, bounds)?;
         state.show_packet();
         if let Some((direct, instructions)) = state.packet_regions() {
             self.memory.move_packet(direct, instructions);
@@ -320,7 +391,7 @@ impl Run<'_> {
     fn header_offset(&self, offset: i32) -> Option<u64> {
         const NETWORK: i32 = -0x10_0000;
         const LINK: i32 = -0x20_0000;
-        let state: &State = self.state.as_deref()?.downcast_ref()?;
+        let Host::Runtime(state) = &self.host else { return None };
         let network = i64::from(state.link_header());
         let from_start = match offset {
             NETWORK.. => network + i64::from(offset - NETWORK),
@@ -385,7 +456,7 @@ impl Run<'_> {
         // Between two compiled programs an interpreted one may have given memory back.
         self.native.forget();
         let depth = self.depth;
-        let result = target.execute(self, 0, arguments);
+        let result = target.execute(self, 0, &arguments);
         self.depth = depth;
         result.map(Called::Replaced)
     }
@@ -510,7 +581,14 @@ impl<'m> Call<'_, 'm> {
 
     /// What [`Input::state`] holds, if it is a `T`.
     pub fn state<T: Any>(&mut self) -> Result<&mut T, Stop> {
-        let state = self.run.state.as_deref_mut().and_then(|state| state.downcast_mut());
+        let state = match &mut self.run.host {
+            Host::Nothing => None,
+            Host::Runtime(state) => {
+                state.is_used = true;
+                (*state as &mut dyn Any).downcast_mut()
+            }
+            Host::Other(state) => state.downcast_mut(),
+        };
         state.ok_or(Stop::Failed(Reason::NoState { wanted: std::any::type_name::<T>() }))
     }
 
@@ -524,7 +602,7 @@ impl<'m> Call<'_, 'm> {
             return Err(Reason::TooManyFrames.into());
         }
         self.run.depth = depth + 1;
-        let result = self.program.execute(self.run, entry as usize, arguments);
+        let result = self.program.execute(self.run, entry as usize, &arguments);
         // Not counted back: a function that was ended leaves its own calls open, and the helper
         // may go on all the same.
         self.run.depth = depth;

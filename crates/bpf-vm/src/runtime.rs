@@ -12,7 +12,7 @@ use crate::errno::Errno;
 use crate::fault::Fault;
 use crate::helper::{Objects, Shared, Timers};
 use crate::map::{Content, Map, MapDefinition, MapTable};
-use crate::memory::Kept;
+use crate::memory::{Kept, Memory};
 use crate::program::Input;
 use crate::state::{Kind, State};
 use crate::trace::Trace;
@@ -290,7 +290,7 @@ impl Runtime {
     /// What runs begin with.
     pub(crate) fn kept(&self) -> Kept {
         let changes = self.inner.shared.area_changes.load(Acquire);
-        Kept { regions: Vec::with_capacity(4), areas: Some(self.areas()), changes }
+        Kept { memory: Memory::of_areas(self.areas()), changes }
     }
 
     /// Replaces areas if maps have been added.
@@ -298,8 +298,8 @@ impl Runtime {
     pub(crate) fn renew_areas(&self, kept: &mut Kept) {
         // Those that are read then are at least as new.
         let changes = self.inner.shared.area_changes.load(Acquire);
-        if changes != kept.changes || kept.areas.is_none() {
-            kept.areas = Some(self.areas());
+        if changes != kept.changes {
+            kept.memory.add_areas(self.areas());
             kept.changes = changes;
         }
     }

@@ -140,6 +140,9 @@ pub(crate) struct State {
     pub sysctl: Option<Sysctl>,
     /// The program that was started.
     pub program: Option<Arc<Program>>,
+    /// Whether a helper was given all of this, and may have changed more of it than the packet, its
+    /// bounds and where it goes.
+    pub is_used: bool,
 }
 
 fn first_network_header(kind: Kind) -> u32 {
@@ -184,16 +187,28 @@ impl State {
             callback_flags: 0,
             bound: None,
             program: None,
+            is_used: false,
         }
     }
 
     /// Forgets what a run has left, for the next one of the same kind. What it has taken of others
     /// was given back when it ended.
+    #[inline]
     pub fn reset(&mut self) {
+        if self.redirect.is_some() {
+            self.redirect = None;
+        }
+        if self.is_used {
+            self.reset_all();
+        }
+    }
+
+    #[cold]
+    fn reset_all(&mut self) {
+        self.is_used = false;
         self.encapsulated = false;
         self.transport = 0;
         self.network = first_network_header(self.kind);
-        self.redirect = None;
         self.clones.clear();
         self.trace.clear();
         self.lost_clones = 0;
@@ -256,6 +271,7 @@ impl State {
     }
 
     /// Writes the packet's bounds into the context.
+    #[inline]
     pub fn show_packet(&self) {
         let Some(bounds) = &self.packet else { return };
         let at = |offset: u32| (bounds.base + u64::from(offset)) as u32;
@@ -284,6 +300,7 @@ impl State {
     }
 
     /// What of the packet programs may access: directly, and by the packet instructions.
+    #[inline]
     pub fn packet_regions(&self) -> Option<(Region, Region)> {
         let bounds = self.packet.as_ref()?;
         let region = |from: u32| Region {

@@ -99,6 +99,62 @@ fn run_as(engine: Engine, section: &str, text: &str, repeated: bool) -> Option<L
     Some((value, packet.bytes(), redirect))
 }
 
+/// Whatever a run leaves in its context or its state, the next one doesn't see it.
+#[test]
+fn runs_leave_nothing_to_the_next() {
+    let programs = [
+        // Nothing that could be left.
+        "r0 = *(u32 *)(r1 + 8)\nexit",
+        // The mark, stored by the program itself, and a word of the control buffer.
+        "r0 = *(u32 *)(r1 + 8)\nr2 = 7\n*(u32 *)(r1 + 8) = r2\nexit",
+        "r0 = *(u32 *)(r1 + 48)\n*(u32 *)(r1 + 48) = 9\nexit",
+        // The type of the packet and its hash, changed by helpers.
+        "r6 = r1\nr7 = *(u32 *)(r1 + 4)\nr2 = 3\ncall 32\nr0 <<= 8\nr0 |= r7\nexit",
+        "r6 = r1\nr7 = *(u32 *)(r1 + 68)\ncall 41\nr0 = r7\nexit",
+        "r6 = r1\nr7 = *(u32 *)(r1 + 68)\n*(u32 *)(r10 - 4) = 1\nr2 = 0\nr3 = r10\nr3 += -4\nr4 = 4\n\
+         r5 = 2\ncall 9\nr0 = r7\nexit",
+        // A tag, which later ones would go into the packet behind.
+        "r6 = r1\nr7 = *(u32 *)(r1 + 20)\nr2 = 129\nr3 = 5\ncall 18\nr0 = r7\nexit",
+        // Where the packet goes.
+        "r1 = 3\nr2 = 0\ncall 23\nexit",
+    ];
+    for text in programs {
+        let code = encode(&assemble(text, Syntax::Llvm).unwrap());
+        let object = Object::parse(&object_of_code("main", "tc", "GPL", &code)).unwrap();
+        for engine in [Engine::Interpreter, Engine::Jit, Engine::VerifiedJit] {
+            let runtime = Runtime::builder().engine(engine).build();
+            let program = match runtime.load(&object).and_then(|loaded| loaded.program("main")) {
+                Err(RuntimeError::Compile { .. }) => continue,
+                program => program.unwrap(),
+            };
+            let context = Skb { mark: 4, hash: 5, cb: [6; 5], ..Skb::default() };
+            let mut runs = program.skb_runs(&context).unwrap();
+            let mut run = || {
+                let mut packet = Packet::new(&[7; 60]).unwrap();
+                (runs.run(&mut packet).unwrap(), packet.bytes(), runs.outcome().skb)
+            };
+            let first = run();
+            let expected = program.run_skb(&mut Packet::new(&[7; 60]).unwrap(), &context).unwrap();
+            assert_eq!((first.0, &first.2), (expected.value, &expected.skb), "{text}, {engine:?}");
+            for _ in 0..3 {
+                assert_eq!(run(), first, "{text}, {engine:?}");
+            }
+        }
+    }
+    // A redirect that the next run doesn't ask for.
+    let mut runs = program(
+        "r2 = *(u32 *)(r1 + 0)\nr0 = *(u8 *)(r2 + 0)\nif r0 == 0 goto +3\nr1 = 3\n\
+                            r2 = 0\ncall 23\nexit",
+    )
+    .xdp_runs(&Xdp::default())
+    .unwrap();
+    let mut redirect = |byte| {
+        runs.run(&mut Packet::new(&[byte; 60]).unwrap()).unwrap();
+        runs.outcome().redirect.is_some()
+    };
+    assert!(redirect(1) && !redirect(0));
+}
+
 /// What a verifier has accepted calls some helpers without a detour.
 #[test]
 fn helpers_on_packets_do_the_same_without_checks() {

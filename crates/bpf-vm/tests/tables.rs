@@ -54,6 +54,9 @@ fn program(definition: &MapDefinition) -> String {
             if r8 == 1 goto any
             if r8 == 2 goto new
             if r8 == 3 goto delete
+            r1 = r7
+            r1 ^= 1
+            *(u32 *)(r10 - {place}) = w1
             {look_up}
             if r0 == 0 goto next
             r1 = *(u32 *)(r0 + 0)

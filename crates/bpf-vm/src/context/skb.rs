@@ -147,16 +147,11 @@ impl Skb {
     }
 
     fn protocol_of(&self, packet: &Bounds) -> u16 {
-        let byte = |at: u32| {
-            let mut byte = [0];
-            packet.read(packet.data + at, &mut byte);
-            byte[0]
-        };
         match packet.len() {
-            14.. if self.ethernet => u16::from_be_bytes([byte(12), byte(13)]),
-            1.. if !self.ethernet => match byte(0) >> 4 {
-                4 => 0x0800,
-                6 => 0x86dd,
+            14.. if self.ethernet => u16::from_be_bytes(packet.array(packet.data + 12)),
+            1.. if !self.ethernet => match packet.array(packet.data) {
+                [0x40..=0x4f] => 0x0800,
+                [0x60..=0x6f] => 0x86dd,
                 _ => 0,
             },
             _ => 0,

@@ -106,9 +106,7 @@ fn header(bounds: &Bounds, offset: u64) -> Option<u32> {
 }
 
 fn load(bounds: &Bounds, at: u32) -> u16 {
-    let mut bytes = [0; 2];
-    bounds.read(at, &mut bytes);
-    u16::from_ne_bytes(bytes)
+    u16::from_ne_bytes(bounds.array(at))
 }
 
 pub(super) fn l3_replace(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
@@ -127,9 +125,9 @@ pub(crate) fn replace_l3(
     if flags & !SIZE_MASK != 0 {
         return Err(Errno::EINVAL);
     }
-    let bounds = state.packet.filter(|_| state.is_skb()).ok_or(Errno::EINVAL)?;
-    let at = header(&bounds, offset).ok_or(Errno::EFAULT)?;
-    let check = load(&bounds, at);
+    let bounds = state.packet.as_ref().filter(|_| state.is_skb()).ok_or(Errno::EINVAL)?;
+    let at = header(bounds, offset).ok_or(Errno::EFAULT)?;
+    let check = load(bounds, at);
     bounds.write(at, &replaced(check, flags & SIZE_MASK, from, to)?.to_ne_bytes());
     Ok(())
 }
@@ -162,9 +160,9 @@ pub(crate) fn replace_l4(
     if flags & !known != 0 {
         return Err(Errno::EINVAL);
     }
-    let bounds = state.packet.filter(|_| state.is_skb()).ok_or(Errno::EINVAL)?;
-    let at = header(&bounds, offset).ok_or(Errno::EFAULT)?;
-    let check = load(&bounds, at);
+    let bounds = state.packet.as_ref().filter(|_| state.is_skb()).ok_or(Errno::EINVAL)?;
+    let at = header(bounds, offset).ok_or(Errno::EFAULT)?;
+    let check = load(bounds, at);
     let is_mangled = flags & MARK_MANGLED_0 != 0;
     if is_mangled && flags & MARK_ENFORCE == 0 && check == 0 {
         return Ok(());

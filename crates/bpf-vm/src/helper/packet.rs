@@ -160,8 +160,9 @@ pub(crate) fn to_store(
 
 /// What else changes when bytes of a packet do.
 #[inline]
-pub(crate) fn stored(state: &State, flags: u64) {
+pub(crate) fn stored(state: &mut State, flags: u64) {
     if flags & INVALIDATE_HASH != 0 {
+        state.is_used = true;
         state.image.set_word(s::HASH, 0);
     }
 }
@@ -518,18 +519,15 @@ pub(super) fn adjust_room(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
 
 pub(super) fn adjust_head(_: &Shared, call: &mut Call<'_, '_>) -> Outcome {
     let delta = call.arguments[1] as i32;
-    change(call, |state, bounds| move_head(state, bounds, delta))
+    change(call, |state, bounds| move_head(state.kind, bounds, delta))
 }
 
 /// `bpf_xdp_adjust_head`.
-pub(crate) fn move_head(state: &State, bounds: &mut Bounds, delta: i32) -> Result<(), Errno> {
+pub(crate) fn move_head(kind: Kind, bounds: &mut Bounds, delta: i32) -> Result<(), Errno> {
     let meta = bounds.data - bounds.meta;
     let data = i64::from(bounds.data) + i64::from(delta);
     let lowest = i64::from(bounds.floor + XDP_FRAME + meta);
-    if state.kind != Kind::Xdp
-        || data < lowest
-        || data > i64::from(bounds.end) - i64::from(ETHERNET)
-    {
+    if kind != Kind::Xdp || data < lowest || data > i64::from(bounds.end) - i64::from(ETHERNET) {
         return Err(Errno::EINVAL);
     }
     let data = data as u32;

@@ -72,6 +72,30 @@ unsafe fn double(address: u64) -> u64 {
     half(address) | half(address + 4) << 32
 }
 
+/// The last word of a longer key, of which only the lower half is there if it is `HALF`: in yet
+/// smaller pieces, since keys end with ports and a protocol. For the same reason as [`double`].
+///
+/// # Safety
+///
+/// As for [`double`].
+#[inline(always)]
+unsafe fn last<const HALF: bool>(address: u64) -> u64 {
+    if !address.is_multiple_of(4) {
+        // SAFETY: the caller's promise.
+        return unsafe { if HALF { load::<u32>(address) } else { load::<u64>(address) } };
+    }
+    // SAFETY: the caller's promise, and both are aligned.
+    let two =
+        |at: u64| unsafe { u64::from(memory::atomic16(address + at).load(Relaxed)) << (8 * at) };
+    // SAFETY: the caller's promise.
+    let one =
+        |at: u64| unsafe { u64::from(memory::atomic8(address + at).load(Relaxed)) << (8 * at) };
+    match HALF {
+        true => two(0) | one(2) | one(3),
+        false => two(0) | two(2) | one(4) | one(5) | one(6) | one(7),
+    }
+}
+
 /// Copies a few bytes, of a number that isn't known before, without calling anybody.
 ///
 /// # Safety
@@ -128,9 +152,14 @@ extern "C" fn find_words<const WORDS: usize, const HALF: bool, const PER_CPU: bo
     let mut words = [0; WORDS];
     for (number, word) in words.iter_mut().enumerate() {
         let at = key + 8 * number as u64;
-        let is_half = HALF && number + 1 == WORDS;
         // SAFETY: called by code with a key of this length.
-        *word = unsafe { if is_half { load::<u32>(at) } else { double(at) } };
+        *word = unsafe {
+            match number + 1 == WORDS {
+                true if WORDS > 1 => last::<HALF>(at),
+                true if HALF => load::<u32>(at),
+                _ => double(at),
+            }
+        };
     }
     // SAFETY: called by code with its run.
     let cpu = if PER_CPU { unsafe { cpu(run) } } else { 0 };

@@ -78,30 +78,55 @@ impl Native {
     }
 }
 
-/// Enters code for `program`; `enter` does it.
-pub(crate) fn execute(
-    program: &Program,
-    run: &mut Run<'_>,
+/// What a program that is entered takes the place of.
+#[derive(Debug)]
+pub(crate) struct Outer {
+    program: *const Program,
     frame: u64,
-    enter: impl FnOnce(*mut ()) -> u64,
-) -> Result<u64, Stop> {
-    let native = &mut run.native;
-    let outer = (native.program, native.frame, native.stack_pointer, run.place);
-    native.program = program;
-    native.frame = frame;
+    stack_pointer: u64,
+    place: u64,
+}
+
+impl Outer {
+    pub fn of(run: &Run<'_>) -> Self {
+        let Native { program, frame, stack_pointer, .. } = run.native;
+        Self { program, frame, stack_pointer, place: run.place }
+    }
+
+    pub fn put_back(self, run: &mut Run<'_>) {
+        let Self { program, frame, stack_pointer, place } = self;
+        (run.native.program, run.native.frame, run.place) = (program, frame, place);
+        run.native.stack_pointer = stack_pointer;
+    }
+}
+
+/// Before code for `program` is entered with this frame; returns what to enter it with.
+#[inline]
+pub(crate) fn begin(program: &Program, run: &mut Run<'_>, frame: u64) -> *mut () {
+    run.native.program = program;
+    run.native.frame = frame;
     if let Some(shared) = &program.shared {
         run.place = run.cpu.min(shared.cpus - 1).into();
     }
-    let result = enter(ptr::from_mut(run).cast());
-    let native = &mut run.native;
-    (native.program, native.frame, native.stack_pointer, run.place) = outer;
-    if let Some(panic) = native.panic.take() {
+    ptr::from_mut(run).cast()
+}
+
+/// After code was left with this result.
+#[inline]
+pub(crate) fn end(run: &mut Run<'_>, result: u64) -> Result<u64, Stop> {
+    if run.native.panic.is_none() && run.stop.is_none() {
+        return Ok(result);
+    }
+    Err(stopped(run))
+}
+
+/// Why code was left.
+#[cold]
+fn stopped(run: &mut Run<'_>) -> Stop {
+    if let Some(panic) = run.native.panic.take() {
         resume_unwind(panic);
     }
-    match run.stop.take() {
-        None => Ok(result),
-        Some(stop) => Err(stop),
-    }
+    run.stop.take().unwrap_or(Stop::Exit(0))
 }
 
 /// What such a function returns, in two registers.
@@ -124,14 +149,14 @@ pub(crate) const CALL: u64 = 3;
 impl Run<'_> {
     /// # Safety
     ///
-    /// `run` comes from [`execute`], by way of code.
+    /// `run` comes from [`begin`], by way of code.
     unsafe fn from_code<'r>(run: *mut ()) -> (&'r mut Run<'static>, &'r Program) {
-        // SAFETY: `execute` has made it from an exclusive borrow that lasts as long as code runs,
+        // SAFETY: `begin` has made it from an exclusive borrow that lasts as long as code runs,
         // and code doesn't use it while this one is alive. Nothing that is reached by it leaves
         // the functions below, so the lifetime of what was lent doesn't matter.
         let run = unsafe { &mut *run.cast::<Run<'static>>() };
         run.depth = ((run.stack_end - run.native.frame) / FRAME as u64) as usize;
-        // SAFETY: `execute` has put it there.
+        // SAFETY: `begin` has put it there.
         let program = unsafe { &*run.native.program };
         (run, program)
     }

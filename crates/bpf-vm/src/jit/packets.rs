@@ -12,7 +12,7 @@ use crate::errno::Errno;
 use crate::helper::{checksum, packet, redirect};
 use crate::memory::load;
 use crate::run::Run;
-use crate::state::State;
+use crate::state::{Kind, State};
 
 /// What does the work of a helper, and which arguments it takes.
 pub(super) fn helper(id: i32) -> Option<(Direct, Set)> {
@@ -195,7 +195,7 @@ extern "C" fn pull_data(_: u64, length: u64, _: u64, _: u64, _: u64, run: *mut (
 /// As for [`run_of`].
 unsafe fn adjust(
     run: *mut (),
-    act: impl FnOnce(&State, &mut crate::packet::Bounds) -> Result<(), Errno>,
+    act: impl FnOnce(Kind, &mut crate::packet::Bounds) -> Result<(), Errno>,
 ) -> u64 {
     // SAFETY: the caller's promise.
     result(unsafe { run_of(run) }.move_packet(act))
@@ -203,7 +203,7 @@ unsafe fn adjust(
 
 extern "C" fn adjust_head(_: u64, delta: u64, _: u64, _: u64, _: u64, run: *mut ()) -> u64 {
     // SAFETY: called by code with its run.
-    unsafe { adjust(run, |state, bounds| packet::move_head(state, bounds, delta as i32)) }
+    unsafe { adjust(run, |kind, bounds| packet::move_head(kind, bounds, delta as i32)) }
 }
 
 extern "C" fn adjust_meta(_: u64, delta: u64, _: u64, _: u64, _: u64, run: *mut ()) -> u64 {

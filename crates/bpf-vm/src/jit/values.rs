@@ -68,6 +68,8 @@ struct Values<'a, 'b> {
     memory: u32,
     /// Words of the frame whose value is known, by their offset.
     frame: Vec<(i32, Number)>,
+    /// The last constant that was put into `r1`: where, and what `r1` held before.
+    covered: Option<(usize, Number)>,
     /// From here on, nothing leads elsewhere.
     straight_from: usize,
     position: usize,
@@ -84,6 +86,7 @@ pub(super) fn improve(code: &mut [Inst], flow: &Flow, mode: Mode, bound: &mut Bo
         copied: [None; 11],
         memory: 0,
         frame: Vec::new(),
+        covered: None,
         straight_from: 0,
         position: 0,
     };
@@ -108,6 +111,7 @@ impl Values<'_, '_> {
         self.copied = [None; 11];
         self.memory += 1;
         self.frame.clear();
+        self.covered = None;
         self.straight_from = self.position;
         for register in Register::ALL {
             self.set(register, Kind::Unknown, 64);
@@ -290,6 +294,9 @@ impl Values<'_, '_> {
     }
 
     fn set_constant(&mut self, dst: Register, value: u64) {
+        if dst == Register::R1 {
+            self.covered = Some((self.position, self.number(dst)));
+        }
         self.code[self.position] = match self.constant(dst) {
             Some(there) if there == value => Inst::Nothing,
             _ => Inst::Constant { dst, value },

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bpf_isa::{Instruction, Placed};
 use bpf_object::{Object, ProgramType};
 use bpf_verifier::{Facts, MapShape, Request, Touched, Verdict};
 
@@ -19,6 +20,8 @@ use crate::state::Kind;
 pub(super) struct Unchecked {
     program: Arc<Program>,
     kind: ProgramType,
+    /// Whether a run may leave another context behind than it was given, besides what its helpers do.
+    writes_context: bool,
 }
 
 impl Unchecked {
@@ -30,6 +33,10 @@ impl Unchecked {
             Kind::SocketLookup | Kind::Message | Kind::Other => false,
         };
         fits.then_some(&*self.program)
+    }
+
+    pub fn writes_context(&self) -> bool {
+        self.writes_context
     }
 }
 
@@ -74,7 +81,17 @@ pub(super) fn unchecked(
         program: linked.name.clone(),
         source: Arc::new(source),
     })?;
-    Ok(Some(Unchecked { program: Arc::new(compiled), kind: program }))
+    let writes_context = writes_context(verified.facts(), &linked.instructions);
+    Ok(Some(Unchecked { program: Arc::new(compiled), kind: program, writes_context }))
+}
+
+fn writes_context(facts: &Facts, instructions: &[Placed]) -> bool {
+    let is_of_context = |slot: usize| facts.touched.get(slot) == Some(&Touched::Context);
+    instructions.iter().any(|placed| {
+        let only_loads =
+            matches!(placed.instruction, Instruction::Load { .. } | Instruction::LoadPacket { .. });
+        !only_loads && is_of_context(placed.slot)
+    })
 }
 
 /// Whether it touches nothing but what our runs have just as a kernel: no structures of a kernel's.

@@ -2,14 +2,16 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::{Outcome, ProgramHandle, RuntimeError};
+use super::{Inner, Outcome, ProgramHandle, RuntimeError};
 use crate::context::{
     Image, Message, Skb, Socket, SocketAddress, SocketLookup, SocketOperation, Sysctl, Xdp,
     sk_buff, sk_msg, sock_addr, sock_ops,
 };
-use crate::memory::{Kept, Memory, Region};
+use crate::fault::Fault;
+use crate::memory::{Memory, Region};
 use crate::packet::Packet;
-use crate::program::Input;
+use crate::program::Program;
+use crate::run::{self, Host};
 use crate::state::{Kind, Lent, State};
 use crate::trace::Trace;
 
@@ -122,41 +124,71 @@ impl ProgramHandle {
             let image = socket.image().map_err(RuntimeError::Memory)?;
             let (start, length) = (image.address(), image.size().into());
             state.image.set_double(at, start);
-            kept.regions.push(Region { start, length, writable: false });
+            kept.memory.add(Region { start, length, writable: false });
             state.sockets.push(Lent { image, socket: socket.clone(), references: 0 });
             state.context_socket = Some(socket.clone());
         }
-        let value = self.carry_out(state, &mut kept)?;
+        let value = self.carry_out(state, &mut kept.memory)?;
         Ok(Outcome::of(state, value))
     }
 
+    /// The program as it is best run on such a context.
+    #[inline]
+    fn best(&self, kind: Kind) -> &Program {
+        let unchecked = self.unchecked.as_ref().and_then(|unchecked| unchecked.for_run(kind));
+        unchecked.unwrap_or(&self.program)
+    }
+
     /// Runs the program in memory to which its context and packet are added.
+    #[inline]
     pub(super) fn carry_out(
         &self,
         state: &mut State,
-        kept: &mut Kept,
+        memory: &mut Memory<'static>,
     ) -> Result<u64, RuntimeError> {
-        let fuel = self.runtime.inner.fuel;
-        let mut input = Input { fuel, memory: Memory::of(kept), ..Input::default() };
         let (start, length) = (state.image.address(), state.image.size().into());
-        input.memory.add(Region { start, length, writable: true });
+        memory.add(Region { start, length, writable: true });
         state.show_packet();
         if let Some((direct, instructions)) = state.packet_regions() {
-            input.memory.move_packet(direct, instructions);
+            memory.move_packet(direct, instructions);
         }
-        input.arguments[0] = start;
-        let mut trace = self.runtime.inner.trace.map(Trace::new);
-        input.trace = trace.as_mut();
-        let unchecked = self.unchecked.as_ref().and_then(|unchecked| unchecked.for_run(state.kind));
-        input.state = Some(&mut *state);
-        let result = unchecked.unwrap_or(&*self.program).run(&mut input);
-        input.memory.give_back(kept);
-        if let Some(trace) = trace {
-            let last = &self.runtime.inner.last_trace;
-            *last.lock().unwrap_or_else(PoisonError::into_inner) = trace;
-        }
+        let Inner { fuel, trace, .. } = *self.runtime.inner;
+        let program = self.best(state.kind);
+        let arguments = [start, 0, 0, 0, 0];
+        let result = match run::alone(program, memory, &arguments) {
+            Some(value) => Ok(value),
+            None if trace.is_some() => self.traced(program, memory, &arguments, state),
+            None => {
+                let host = Host::Runtime(&mut *state);
+                run::run_in(program, 0, memory, &arguments, fuel, host, None)
+            }
+        };
         state.clean_up();
-        let fault = |source| RuntimeError::Fault { program: self.name.clone(), source };
-        result.map_err(fault)
+        match result {
+            Ok(value) => Ok(value),
+            Err(source) => Err(self.ended(source)),
+        }
+    }
+
+    #[cold]
+    fn traced(
+        &self,
+        program: &Program,
+        memory: &mut Memory<'_>,
+        arguments: &[u64; 5],
+        state: &mut State,
+    ) -> Result<u64, Fault> {
+        let Inner { fuel, trace, .. } = *self.runtime.inner;
+        let mut trace = trace.map(Trace::new);
+        let host = Host::Runtime(state);
+        let result = run::run_in(program, 0, memory, arguments, fuel, host, trace.as_mut());
+        let last = &self.runtime.inner.last_trace;
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = trace.unwrap_or_default();
+        result
+    }
+
+    #[cold]
+    fn ended(&self, source: Fault) -> RuntimeError {
+        RuntimeError::Fault { program: self.name.clone(), source }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::proof::Unchecked;
 use super::{Outcome, ProgramHandle, RuntimeError};
 use crate::context::{Skb, Xdp};
 use crate::memory::Kept;
@@ -17,6 +18,8 @@ pub struct Runs {
     context: Context,
     state: State,
     kept: Kept,
+    /// Whether the context is another one after each run.
+    writes_context: bool,
     value: u64,
 }
 
@@ -48,33 +51,36 @@ impl ProgramHandle {
 
     fn runs(&self, context: Context, state: State) -> Runs {
         let kept = self.runtime.kept();
-        Runs { handle: self.clone(), context, state, kept, value: 0 }
+        let unchecked = self.unchecked.as_ref().filter(|it| it.for_run(state.kind).is_some());
+        let writes_context = unchecked.is_none_or(Unchecked::writes_context);
+        Runs { handle: self.clone(), context, state, kept, writes_context, value: 0 }
     }
 }
 
 impl Runs {
     /// Runs the program; returns what it returned.
     pub fn run(&mut self, packet: &mut Packet) -> Result<u64, RuntimeError> {
-        let Self { handle, context, state, kept, .. } = self;
-        state.reset();
-        // A tail call has put another there.
-        if !state.program.as_ref().is_some_and(|program| Arc::ptr_eq(program, &handle.program)) {
-            state.program = Some(Arc::clone(&handle.program));
+        if self.state.is_used {
+            // A tail call has put another there.
+            self.state.program = Some(Arc::clone(&self.handle.program));
         }
-        match context {
-            Context::Xdp(context) => {
-                packet.limit_to_frame();
+        if self.writes_context || self.state.is_used {
+            match &self.context {
                 // The rest are the packet's bounds.
-                context.fill(&state.image);
-            }
-            Context::Skb(context, fields) => {
-                state.image.overwrite(fields);
-                context.fill_packet(&state.image, &packet.bounds);
+                Context::Xdp(context) => context.fill(&self.state.image),
+                Context::Skb(_, fields) => self.state.image.overwrite(fields),
             }
         }
+        self.state.reset();
+        match &self.context {
+            Context::Xdp(_) => packet.limit_to_frame(),
+            Context::Skb(context, _) => context.fill_packet(&self.state.image, &packet.bounds),
+        }
+        let Self { handle, state, kept, .. } = self;
         state.packet = Some(packet.bounds);
+        kept.memory.begin();
         handle.runtime.renew_areas(kept);
-        let result = handle.carry_out(state, kept);
+        let result = handle.carry_out(state, &mut kept.memory);
         packet.bounds = state.packet.unwrap_or(packet.bounds);
         self.value = result?;
         Ok(self.value)

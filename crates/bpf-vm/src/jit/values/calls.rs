@@ -79,10 +79,31 @@ impl Values<'_, '_> {
             }
             (Some(index), _) => Index::Constant(index),
             (None, Some(register)) => Index::Register(register),
+            (None, None) if self.uncover(number) => Index::Register(Register::R1),
             (None, None) => Index::Memory(key),
         };
         self.code[self.position] = Inst::LookUpArray { array, index };
         self.set(Register::R0, Kind::Unknown, 64);
+    }
+
+    /// Whether `r1` holds a value again, since the map was put over it, for which it isn't needed.
+    /// What was just stored comes back from the frame some cycles later.
+    fn uncover(&mut self, wanted: Option<Number>) -> bool {
+        // Without a verifier, somebody might look at `r1` behind the call.
+        let Some((at, held)) = self.covered.filter(|_| self.mode == Mode::Verified) else {
+            return false;
+        };
+        let is_alone =
+            |inst: &Inst| !inst.read().has(Register::R1) && inst.written() != Some(Register::R1);
+        if wanted != Some(held)
+            || at < self.straight_from
+            || !self.code[at + 1..self.position].iter().all(is_alone)
+        {
+            return false;
+        }
+        self.code[at] = Inst::Nothing;
+        self.hold(Register::R1, held);
+        true
     }
 
     /// The word that lies there, if it was stored not long ago.
