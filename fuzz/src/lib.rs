@@ -88,11 +88,41 @@ pub struct Limits {
 pub struct Report {
     pub tried: u64,
     pub took: Duration,
-    /// How many inputs there were of each sort.
-    pub sorts: BTreeMap<&'static str, u64>,
+    /// The inputs of each sort.
+    pub sorts: BTreeMap<&'static str, Sort>,
     /// Numbers that break a promise, with the promise.
     pub finds: Vec<(u64, String)>,
     pub mix: Vec<(&'static str, f64)>,
+}
+
+/// Inputs of one sort.
+#[derive(Clone, Debug, Default)]
+pub struct Sort {
+    pub count: u64,
+    /// Numbers of the first few: what is rare may be worth a look.
+    pub first: Vec<u64>,
+}
+
+const RARE: usize = 4;
+
+impl Sort {
+    fn add(&mut self, number: u64) {
+        self.count += 1;
+        if self.first.len() <= RARE {
+            self.first.push(number);
+        }
+    }
+}
+
+impl fmt::Display for Sort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.count)?;
+        if self.first.len() <= RARE {
+            let first: Vec<String> = self.first.iter().map(u64::to_string).collect();
+            write!(f, " ({})", first.join(" "))?;
+        }
+        Ok(())
+    }
 }
 
 /// One bad promise is usually broken by many inputs.
@@ -112,7 +142,7 @@ pub fn run(target: &mut dyn Target, limits: Limits) -> Report {
         let mut random = Random::new(number);
         let attempt = || target.attempt(&mut random);
         match panic::catch_unwind(AssertUnwindSafe(attempt)) {
-            Ok(Ok(sort)) => *report.sorts.entry(sort).or_default() += 1,
+            Ok(Ok(sort)) => report.sorts.entry(sort).or_default().add(number),
             Ok(Err(find)) => report.finds.push((number, find)),
             Err(_) => report.finds.push((number, "it panicked".to_owned())),
         }
@@ -135,8 +165,8 @@ impl fmt::Display for Report {
         }
         let rate = *tried as f64 / took.as_secs_f64().max(1e-9);
         write!(f, "{tried} inputs in {:.1} s ({rate:.0} a second)", took.as_secs_f64())?;
-        for (sort, count) in sorts {
-            write!(f, ", {count} {sort}")?;
+        for (name, sort) in sorts {
+            write!(f, ", {sort} {name}")?;
         }
         write!(f, ": {} finds", finds.len())
     }
