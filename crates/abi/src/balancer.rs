@@ -5,6 +5,7 @@
 //! | `lb_settings` | array of 1 | | [`Settings`] |
 //! | `lb_frontends` | hash | [`FrontEndKey`], of IPv6 alone | [`FrontEnd`] |
 //! | `lb_frontends_v4` | hash | [`FrontEndKeyV4`] | [`FrontEnd`] |
+//! | `lb_recent` | per-CPU array | [`Recent::index`] | [`Recent`] |
 //! | `lb_ranges` | LPM trie | [`RangeKey`] | [`FrontEnd`] |
 //! | `lb_prefixes` | LPM trie | [`PrefixKey`] | [`FrontEnd`] |
 //! | `lb_rings` | array | block | [`RingBlock`] |
@@ -25,8 +26,9 @@
 //! | `lb_captured` | ring buffer | | [`Captured`](capture::Captured) |
 //!
 //! **Order of writing.** Backends, then blocks of a new ring that no front-end uses yet, then
-//! front-ends (each entry flips as a whole), then what is no longer used. A packet so meets the old
-//! or the new ring, never a mixture.
+//! front-ends (each entry flips as a whole), then a new [`Settings::generation`], with which CPUs
+//! forget the front-ends that they have met, then what is no longer used. A packet so meets the old or
+//! the new ring, never a mixture.
 //!
 //! **Which flows are remembered.** A slot of a ring is a backend number and a bit, [`slot::MOVED`].
 //! Without the bit the slot's owner gets every packet and no flow is remembered. The bit is set for
@@ -117,9 +119,12 @@ pub struct Settings {
     pub max_sent: u32,
     /// Idle nanoseconds after which a UDP flow of flow keeping `all` is a new one.
     pub udp_timeout_ns: u64,
+    /// Another after each change of front-ends: see [`Recent`].
+    pub generation: u32,
+    pub zero_too: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 96);
+const _: () = assert!(size_of::<Settings>() == 104);
 
 /// Key of map `lb_frontends`, and as [`FrontEndKeyV4`] of `lb_frontends_v4`. Each VIP's address also
 /// has an entry with protocol ICMP (58 for IPv6) and no port: echo requests to it are answered.
@@ -161,6 +166,19 @@ impl FrontEndKey {
         Some(FrontEndKeyV4 { address, port: self.port, protocol: self.protocol, zero: 0 })
     }
 }
+
+impl FrontEndKeyV4 {
+    /// As one word, in memory order: what is stored at once is loaded at once.
+    #[inline(always)]
+    pub const fn word(&self) -> u64 {
+        // Shifts, since the compiler would put an array of bytes together in memory.
+        let (address, port) = (self.address.to_le() as u64, self.port.to_wire().to_le() as u64);
+        let word = address | port << 32 | (self.protocol as u64) << 48 | (self.zero as u64) << 56;
+        u64::from_le(word)
+    }
+}
+
+const _: () = assert!(maps::capacity::RECENT == 1 << 8);
 
 impl From<FrontEndKeyV4> for FrontEndKey {
     fn from(key: FrontEndKeyV4) -> Self {
@@ -237,6 +255,29 @@ pub struct FrontEnd {
 }
 
 const _: () = assert!(size_of::<FrontEnd>() == 40);
+
+/// Element of map `lb_recent`: an entry of `lb_frontends_v4` that this CPU has met. It holds as long
+/// as `generation` is that of the settings, which the agent changes once front-ends are written, and
+/// before anything goes that the former ones lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Recent {
+    /// [`FrontEndKeyV4::word`].
+    pub key: u64,
+    pub generation: u32,
+    pub zero: u32,
+    pub front_end: FrontEnd,
+}
+
+impl Recent {
+    /// Where a key's element is: neighbouring addresses, or ports, have different ones.
+    #[inline(always)]
+    pub const fn index(key: u64) -> u32 {
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u32
+    }
+}
+
+const _: () = assert!(size_of::<Recent>() == 56);
 
 /// Slots in one value of map `lb_rings`.
 pub const RING_BLOCK: usize = 512;

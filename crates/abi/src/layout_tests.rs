@@ -80,7 +80,7 @@ fn layouts_of_the_balancer_are_as_reviewed() {
         Settings {
             flags, max_frame, source_v4, source_v6, router_mac, local_mac, check_ifindex, gue_port,
             geneve_port, nat_first_port, nat_last_port, seed, ipip_source_v4, zero,
-            ipip_source_v6, max_sent, udp_timeout_ns,
+            ipip_source_v6, max_sent, udp_timeout_ns, generation, zero_too,
         }
         FrontEndKey { address, port, protocol, zero }
         FrontEndKeyV4 { address, port, protocol, zero }

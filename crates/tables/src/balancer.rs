@@ -56,12 +56,18 @@ pub fn write<M: Maps>(to: &M, changes: &Changes) -> Result<(), M::Error> {
     let (v4, v6) = by_family(changes.front_ends.set.iter().copied());
     to.insert_all(maps::FRONTENDS_V4, &v4)?;
     to.insert_all(maps::FRONTENDS, &v6)?;
-
     let (v4, v6) = by_family(changes.front_ends.remove.iter().map(|key| (*key, ())));
     to.remove_all(maps::FRONTENDS_V4, &v4.into_iter().map(|(key, ())| key).collect::<Vec<_>>())?;
     to.remove_all(maps::FRONTENDS, &v6.into_iter().map(|(key, ())| key).collect::<Vec<_>>())?;
     to.remove_all(maps::RANGES, &changes.ranges.remove)?;
     to.remove_all(maps::PREFIXES, &changes.prefixes.remove)?;
+    // Now no CPU goes by a front-end that it has met before. Also where nothing has changed: an agent
+    // may have been stopped between a change and this.
+    if let Some(settings) = current_settings(to)? {
+        let generation = settings.generation.wrapping_add(1);
+        to.insert_all(maps::SETTINGS, &[(0u32, Settings { generation, ..settings })])?;
+    }
+
     to.remove_all(maps::SERVER_IDS, &changes.server_ids.remove)?;
     to.remove_all(maps::SOURCES, &changes.sources.remove)?;
     to.remove_all(maps::DECAPSULATE, &changes.decapsulate.remove)?;
@@ -71,15 +77,21 @@ pub fn write<M: Maps>(to: &M, changes: &Changes) -> Result<(), M::Error> {
     to.insert_all(maps::BACKENDS, &gone)
 }
 
+/// All but the generation.
 pub fn write_settings<M: Maps>(to: &M, settings: &Settings) -> Result<(), M::Error> {
-    to.insert_all(maps::SETTINGS, &[(0u32, *settings)])
+    let generation = current_settings(to)?.map_or(0, |settings| settings.generation);
+    to.insert_all(maps::SETTINGS, &[(0u32, Settings { generation, ..*settings })])
+}
+
+fn current_settings<M: Maps>(from: &M) -> Result<Option<Settings>, M::Error> {
+    let all: HashMap<u32, Settings> = all(from, maps::SETTINGS)?;
+    Ok(all.get(&0).filter(|settings| settings.max_frame != 0).copied())
 }
 
 /// Everything that the maps hold, for the compiler to begin from.
 pub fn read<M: Maps>(from: &M) -> Result<Adopted, M::Error> {
     let mut backends: HashMap<u32, Backend> = all(from, maps::BACKENDS)?;
     backends.retain(|_, row| *row != NO_BACKEND);
-    let settings: HashMap<u32, Settings> = all(from, maps::SETTINGS)?;
     let rows = Rows {
         front_ends: front_ends(from)?,
         ranges: all(from, maps::RANGES)?,
@@ -90,7 +102,8 @@ pub fn read<M: Maps>(from: &M) -> Result<Adopted, M::Error> {
         decapsulate: all(from, maps::DECAPSULATE)?,
         down: all(from, maps::DOWN)?,
         checks: all(from, maps::CHECKS)?,
-        settings: settings.get(&0).filter(|settings| settings.max_frame != 0).copied(),
+        // The compiler knows nothing of generations.
+        settings: current_settings(from)?.map(|settings| Settings { generation: 0, ..settings }),
     };
     let used = !rows.front_ends.is_empty() || !rows.ranges.is_empty() || !rows.prefixes.is_empty();
     let rings = if used { all(from, maps::RINGS)? } else { HashMap::new() };

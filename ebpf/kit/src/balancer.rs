@@ -6,8 +6,8 @@ use abi::balancer::capture::{CaptureFilter, Captured};
 use abi::balancer::maps::capacity;
 use abi::balancer::{
     Backend, BackendCounters, DownKey, Flow, FlowKey, FrontEnd, FrontEndKey, FrontEndKeyV4, Limit,
-    PrefixKey, RING_BLOCK, RangeKey, RingBlock, Settings, SourceKey, Translation, VipCounters,
-    counter,
+    PrefixKey, RING_BLOCK, RangeKey, Recent, RingBlock, Settings, SourceKey, Translation,
+    VipCounters, counter,
 };
 use abi::conntrack::{FragmentKey, FragmentPorts};
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, bpf_map_type};
@@ -16,6 +16,7 @@ use core::ptr;
 use dataplane::balancer::{BackendCells, Env, FlowCell, LimitCell, VipCells};
 
 mod capture;
+mod recent;
 mod skb;
 mod xdp;
 
@@ -38,6 +39,7 @@ maps! {
     "lb_frontends" FRONTENDS: Hash<FrontEndKey, FrontEnd, { capacity::FRONTENDS as usize }>;
     "lb_frontends_v4" FRONTENDS_V4:
         Hash<FrontEndKeyV4, FrontEnd, { capacity::FRONTENDS as usize }>;
+    "lb_recent" RECENT: PerCpuArray<Recent, { capacity::RECENT as usize }>;
     "lb_ranges" RANGES: LpmTrie<RangeKey, FrontEnd, { capacity::RANGES as usize }>;
     "lb_prefixes" PREFIXES: LpmTrie<PrefixKey, FrontEnd, { capacity::PREFIXES as usize }>;
     "lb_rings" RINGS: Array<RingBlock, { capacity::RINGS as usize }>;
@@ -92,11 +94,10 @@ impl<const TELLS: bool> Env for Maps<TELLS> {
     }
 
     #[inline(always)]
-    fn front_end(&self, key: &FrontEndKey) -> Option<&FrontEnd> {
+    fn front_end(&self, settings: &Settings, key: &FrontEndKey) -> Option<&FrontEnd> {
         match key.v4() {
+            Some(key) => recent::front_end(settings.generation, key),
             // SAFETY: the map's own type; elements are replaced, not written in place.
-            Some(key) => unsafe { held(&FRONTENDS_V4, &key) },
-            // SAFETY: as above.
             None => unsafe { held(&FRONTENDS, key) },
         }
     }

@@ -3,6 +3,7 @@
 pub const SETTINGS: &str = "lb_settings";
 pub const FRONTENDS: &str = "lb_frontends";
 pub const FRONTENDS_V4: &str = "lb_frontends_v4";
+pub const RECENT: &str = "lb_recent";
 pub const RANGES: &str = "lb_ranges";
 pub const PREFIXES: &str = "lb_prefixes";
 pub const RINGS: &str = "lb_rings";
@@ -26,6 +27,8 @@ pub const CAPTURED: &str = "lb_captured";
 pub mod capacity {
     /// Of each family.
     pub const FRONTENDS: u32 = 8_192;
+    /// Of each CPU; see [`Recent::index`](super::super::Recent::index).
+    pub const RECENT: u32 = 256;
     pub const RANGES: u32 = 8_192;
     pub const PREFIXES: u32 = 4_096;
     /// Blocks of 512 slots: 128 rings of 65,537 slots in 16.5 MiB.

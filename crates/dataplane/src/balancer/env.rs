@@ -52,7 +52,8 @@ pub trait Env {
     fn random(&self) -> u32;
 
     fn settings(&self) -> Option<Self::Held<'_, Settings>>;
-    fn front_end(&self, key: &FrontEndKey) -> Option<Self::Held<'_, FrontEnd>>;
+    fn front_end(&self, settings: &Settings, key: &FrontEndKey)
+    -> Option<Self::Held<'_, FrontEnd>>;
     /// Longest-prefix match.
     fn range(&self, key: &RangeKey) -> Option<Self::Held<'_, FrontEnd>>;
     /// Longest-prefix match.

@@ -23,7 +23,7 @@ pub fn find<'a, E: Env>(
         protocol: packet.key.protocol,
         zero: 0,
     };
-    let found = if missed { None } else { env.front_end(&key) };
+    let found = if missed { None } else { env.front_end(settings, &key) };
     let found = match found {
         Some(found) => found,
         None => wider(env, settings, packet, key)?,
@@ -55,7 +55,7 @@ fn wider<'a, E: Env>(
         }
     }
     key.port = Port::NONE;
-    if let Some(found) = env.front_end(&key) {
+    if let Some(found) = env.front_end(settings, &key) {
         return Some(all_ports(found, packet));
     }
     if settings.flags & settings_flags::PREFIXES == 0 {

@@ -88,7 +88,7 @@ pub fn balance(env: &impl Env, frame: &mut impl Frame, settings: &Settings) -> Q
         protocol: next,
         zero: 0,
     };
-    let Some(front) = env.front_end(&key) else { return Quick::Missed };
+    let Some(front) = env.front_end(settings, &key) else { return Quick::Missed };
     let front: &FrontEnd = &front;
     let length = frame.length();
     if front.flags & OTHER_VIPS != 0

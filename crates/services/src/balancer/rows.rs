@@ -212,6 +212,9 @@ pub fn settings<'v>(
         ipip_source_v4: u16::from_ne_bytes([172, 16]),
         zero: 0,
         ipip_source_v6: [u32::from_ne_bytes([1, 0, 0, 0]), 0, 0],
+        // Whoever writes them keeps count.
+        generation: 0,
+        zero_too: 0,
         max_sent: u32::from(delivery.mtu) + ETHERNET,
         udp_timeout_ns: UDP_TIMEOUT_NS,
     }

@@ -2,10 +2,15 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use abi::balancer::{FrontEnd, FrontEndKey, FrontEndKeyV4, maps};
-use abi::{Address, Port};
+use std::net::IpAddr;
+use std::sync::Arc;
 
-use super::read;
+use abi::balancer::{FrontEnd, FrontEndKey, FrontEndKeyV4, Settings, maps};
+use abi::{Address, Port};
+use model::load_balancer::{Backend, Edge, Vip};
+use model::{LoadBalancer, ObjectName, Origin};
+
+use super::{Configuration, read, write_settings};
 use crate::{Maps, Row};
 
 type Bytes = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -84,4 +89,37 @@ fn front_ends_of_earlier_versions_go_where_programs_look_for_them() {
             of_v4.into_iter().map(|(key, row)| (row.vip, key.into())).collect();
         assert_eq!(vips, BTreeMap::from([(1, v4), (3, later)]));
     }
+}
+
+/// Programs keep front-ends that they have met for as long as the generation is the same.
+#[test]
+fn a_generation_begins_with_every_write_and_is_nobody_elses() {
+    let held = InMemory::default();
+    let settings = || -> Settings {
+        let rows: Vec<(u32, Settings)> = held.entries(maps::SETTINGS).unwrap();
+        rows[0].1
+    };
+    let mut configuration = Configuration::default();
+    let mut apply = |backends: &[&str]| {
+        let backends = backends.iter().map(|it| Backend::at(it.parse().unwrap())).collect();
+        let address: IpAddr = "203.0.113.1".parse().unwrap();
+        let balancer = LoadBalancer {
+            name: ObjectName::new("default", "edge"),
+            edge: Edge::default(),
+            vips: vec![Vip::tcp(address, 80, backends)],
+            origin: Origin::new("m", 1, 1),
+        };
+        configuration.apply([Arc::new(balancer)], 1, &held).unwrap();
+    };
+    let mut before = None;
+    // The last changes nothing: an agent that was stopped before it had said so does it again.
+    for backends in [&["10.0.0.1"][..], &["10.0.0.1", "10.0.0.2"], &["10.0.0.1", "10.0.0.2"]] {
+        apply(backends);
+        let generation = settings().generation;
+        assert_ne!(before.replace(generation), Some(generation), "{backends:?}");
+    }
+    write_settings(&held, &Settings { max_sent: 9000, generation: 0, ..settings() }).unwrap();
+    assert_eq!((settings().max_sent, Some(settings().generation)), (9000, before));
+    let rows = read(&held).unwrap().rows;
+    assert_eq!(rows.settings, Some(Settings { generation: 0, ..settings() }));
 }
