@@ -28,6 +28,7 @@ pub mod probe;
 pub mod remains;
 pub mod sctp;
 pub mod skep;
+pub mod wait;
 
 pub use binaries::Binaries;
 pub use host::process::boot_time;
@@ -36,3 +37,4 @@ pub use outside::{Link, Neighbour};
 pub use place::Place;
 pub use pod::{Plan, Pod};
 pub use skep::Skep;
+pub use wait::eventually;

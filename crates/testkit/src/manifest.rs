@@ -76,6 +76,28 @@ pub fn service(
     })
 }
 
+/// An EndpointSlice of a service, named also after its family (`IPv4`, `IPv6`).
+pub fn endpoint_slice(
+    (namespace, name): (&str, &str),
+    service: &str,
+    family: &str,
+    endpoints: &[Value],
+    ports: Value,
+) -> Value {
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "namespace": namespace,
+            "name": format!("{name}-{}", family.to_lowercase()),
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "addressType": family,
+        "endpoints": endpoints,
+        "ports": ports,
+    })
+}
+
 pub fn network_policy((namespace, name): (&str, &str), spec: Value) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1",

@@ -1,6 +1,7 @@
 //! A process in a workload's place that serves ports and asks others, told what to do over its
 //! standard input, one line of JSON a request.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
@@ -26,6 +27,15 @@ mod steady;
 pub use protocol::{
     Arrival, Fetched, Held, Outcome, Request, Response, SteadyReport, Target, Transport, Verdict,
 };
+
+/// Who answered, and what happened instead where nobody did.
+pub fn names(outcomes: &[Outcome]) -> BTreeSet<String> {
+    let name = |outcome: &Outcome| match &outcome.verdict {
+        Verdict::Answered(name) => name.clone(),
+        other => other.to_string(),
+    };
+    outcomes.iter().map(name).collect()
+}
 
 /// A running `skep-probe`. It ends when this is dropped.
 #[derive(Debug)]

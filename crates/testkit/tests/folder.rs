@@ -2,23 +2,13 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use testkit::gate::Feature;
 use testkit::manifest::{network_policy, stream};
 use testkit::probe::{Probe, Target, Transport, Verdict};
-use testkit::{Binaries, Node, Plan, Pod, require_kernel, require_root};
-
-const PATIENCE: Duration = Duration::from_secs(10);
-
-fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
+use testkit::{Binaries, Node, Plan, Pod, eventually, require_kernel, require_root};
 
 fn reaches(probe: &mut Probe, address: IpAddr) -> bool {
     let target = Target::new(Transport::Tcp, address, 80);
@@ -41,9 +31,9 @@ fn files_take_effect_and_wrong_ones_do_not() {
     assert!(reaches(client, web.v4), "before");
 
     fs::write(&file, &nothing).unwrap();
-    wait_for("a new file", || !reaches(client, web.v4));
+    eventually("a new file", || !reaches(client, web.v4));
     fs::remove_file(&file).unwrap();
-    wait_for("a file that is gone", || reaches(client, web.v4));
+    eventually("a file that is gone", || reaches(client, web.v4));
 
     // Wrong in different ways, each beside a good one.
     let wrong = [
@@ -67,21 +57,21 @@ fn files_take_effect_and_wrong_ones_do_not() {
     ];
     for (name, text, told) in wrong {
         fs::write(node.manifests().join(name), text).unwrap();
-        wait_for(name, || {
+        eventually(name, || {
             let status = node.skep().json(&["status"]).unwrap();
             status["diagnostics"].to_string().contains(told)
         });
         assert!(reaches(client, web.v4), "{name} has no effect");
     }
     fs::write(&file, &nothing).unwrap();
-    wait_for("a good file among wrong ones", || !reaches(client, web.v4));
+    eventually("a good file among wrong ones", || !reaches(client, web.v4));
     fs::remove_file(&file).unwrap();
-    wait_for("it is gone again", || reaches(client, web.v4));
+    eventually("it is gone again", || reaches(client, web.v4));
 
     for (name, _, _) in wrong {
         fs::remove_file(node.manifests().join(name)).unwrap();
     }
-    wait_for("no complaints are left", || {
+    eventually("no complaints are left", || {
         node.skep().json(&["status"]).unwrap().get("diagnostics").is_none()
     });
 }

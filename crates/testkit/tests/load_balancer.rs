@@ -14,13 +14,15 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 use testkit::gate::Feature;
 use testkit::probe::{Outcome, Probe, Target, Transport, Verdict};
-use testkit::{Binaries, Neighbour, Node, Skep, require_kernel, require_root};
+use testkit::{Binaries, Neighbour, Node, Skep, eventually, require_kernel, require_root};
 
 /// Programs have to be loaded until then, on a machine that may be doing much else.
 const PATIENCE: Duration = Duration::from_secs(20);
 const WINDOW: Duration = Duration::from_millis(500);
 const ASKED: usize = 60;
 const PORT: u16 = 8080;
+/// Room for rings that the manifest asks for.
+const RING_BLOCKS: u64 = 100;
 
 fn vips() -> [IpAddr; 2] {
     ["203.0.113.10".parse().unwrap(), "2001:db8:1::10".parse().unwrap()]
@@ -166,6 +168,7 @@ impl World {
             "metadata": {"name": "edge"},
             "spec": {
                 "interfaces": [{"name": self.client.0.interface, "attach": "generic"}],
+                "hashing": {"slots": RING_BLOCKS * 512},
                 "vips": vips,
             },
         })
@@ -237,6 +240,11 @@ fn connections_are_spread_and_foretold() {
     assert!(counts["one"] > 2 * counts["two"], "{counts:?}");
     let list = world.lb(&["list"]);
     assert!(list.contains("2 of 3"), "{list}");
+
+    let status = world.node.skep().json(&["lb", "status"]).unwrap();
+    let mut tables = status["tables"].as_array().unwrap().iter();
+    let rings = tables.find(|table| table["name"] == "ring blocks").unwrap();
+    assert_eq!(rings["capacity"], json!(RING_BLOCKS), "{rings}");
 }
 
 #[test]
@@ -315,16 +323,11 @@ fn the_sick_get_nothing_and_the_recovered_do() {
     assert_eq!(world.answers().len(), 2);
     drop(world.backends[1].probe.take());
     let wait = |world: &World, kind: &str| {
-        let deadline = Instant::now() + PATIENCE;
-        let address = world.backends[1].neighbour.addresses[1].to_string();
-        let other = world.backends[1].neighbour.addresses[0].to_string();
-        while ![&address, &other].iter().all(|address| {
-            let history = world.lb(&["history", address]);
+        let is_so = |address: IpAddr| {
+            let history = world.lb(&["history", &address.to_string()]);
             history.lines().last().is_some_and(|line| line.contains(&format!(" {kind} ")))
-        }) {
-            assert!(Instant::now() < deadline, "{}", world.lb(&["describe"]));
-            sleep(Duration::from_millis(20));
-        }
+        };
+        eventually(kind, || world.backends[1].neighbour.addresses.into_iter().all(is_so));
     };
     wait(&world, "unhealthy");
     assert_eq!(world.answers().keys().collect::<Vec<_>>(), ["one"]);

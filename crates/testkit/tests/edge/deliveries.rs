@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::gate::Feature;
-use testkit::probe::{Outcome, Target, Transport, Verdict};
-use testkit::{require_kernel, require_root};
+use testkit::probe::{Outcome, Target, Transport, Verdict, names};
+use testkit::{eventually, require_kernel, require_root};
 
-use super::world::{PATIENCE, PORT, World, eventually, name, names, vips};
+use super::world::{PATIENCE, PORT, World, name, vips};
 
 const ASKED: usize = 24;
 const V4: usize = 0;

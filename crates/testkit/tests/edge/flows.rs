@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::gate::Feature;
-use testkit::probe::{Held, Target, Transport};
-use testkit::{require_kernel, require_root};
+use testkit::probe::{Held, Target, Transport, names};
+use testkit::{eventually, require_kernel, require_root};
 
-use super::world::{PATIENCE, PORT, World, eventually, name, names, vips};
+use super::world::{PATIENCE, PORT, World, name, vips};
 
 const BACKENDS: usize = 100;
 const HELD: usize = 200;

@@ -1,14 +1,13 @@
 //! A router with everybody on a link of his own: a client, balancers on one interface each, and
 //! backends.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use host::Netlink;
 use ipnet::IpNet;
 use serde_json::{Value, json};
-use testkit::probe::{Outcome, Probe, Transport, Verdict};
+use testkit::probe::{Probe, Transport};
 use testkit::{Binaries, Link, Neighbour, Node};
 
 /// On a machine with other work to do.
@@ -131,23 +130,4 @@ fn has_vips(neighbour: &Neighbour) {
             netlink.ensure_address(LOOPBACK, IpNet::from(vip)).await.unwrap();
         }
     });
-}
-
-/// Who answered, and what happened instead where nobody did.
-pub fn names(outcomes: &[Outcome]) -> BTreeSet<String> {
-    let name = |outcome: &Outcome| match &outcome.verdict {
-        Verdict::Answered(name) => name.clone(),
-        other => other.to_string(),
-    };
-    outcomes.iter().map(name).collect()
-}
-
-/// Waits until it is so.
-#[track_caller]
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within 20 s: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }

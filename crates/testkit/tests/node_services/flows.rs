@@ -1,15 +1,15 @@
 //! No flow breaks but those to backends that are dead, and no new one goes to a backend that has
 //! left: from outside, from workloads with translated sockets, and from one without.
 
-use super::world::{PATIENCE, balanced, cluster, eventually, names, plan, slice, web};
+use super::world::{PATIENCE, balanced, cluster, plan, slice, web};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 use testkit::gate::Feature;
-use testkit::probe::{Held, Probe, Target, Transport};
-use testkit::{Binaries, Neighbour, Node, Plan, Pod, require_kernel, require_root};
+use testkit::probe::{Held, Probe, Target, Transport, names};
+use testkit::{Binaries, Neighbour, Node, Plan, Pod, eventually, require_kernel, require_root};
 
 const INTERVAL: Duration = Duration::from_millis(150);
 /// New connections of each client after each change.

@@ -1,10 +1,10 @@
 //! `healthCheckNodePort`.
 
-use super::world::{diagnostics, eventually, get, web, world};
+use super::world::{diagnostics, get, web, world};
 use serde_json::{Value, json};
 use std::net::{IpAddr, TcpListener};
 use testkit::gate::Feature;
-use testkit::{require_kernel, require_root};
+use testkit::{eventually, require_kernel, require_root};
 
 const PORT: u16 = 32123;
 

@@ -1,8 +1,7 @@
 //! Processes of the node that belong to no workload.
 
 use super::world::{
-    ASKED, EVERYBODY, NODE_PORT, PATIENCE, balanced, check, cluster, external, names, plan, web,
-    world,
+    ASKED, EVERYBODY, NODE_PORT, PATIENCE, balanced, check, cluster, external, plan, web, world,
 };
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -10,7 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use testkit::gate::Feature;
 use testkit::manifest::{labels, service};
-use testkit::probe::{Probe, Target, Transport, Verdict};
+use testkit::probe::{Probe, Target, Transport, Verdict, names};
 use testkit::{Binaries, Node, Pod, require_kernel, require_root};
 
 /// A cgroup with that of the node's processes and those of workloads in it, as the root has both.

@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use testkit::gate::Feature;
 use testkit::manifest::{labels, service};
-use testkit::probe::{Probe, Target, Transport, Verdict};
+use testkit::probe::{Probe, Target, Transport, Verdict, names};
 use testkit::{Binaries, Node, Plan, Pod, require_kernel, require_root};
 
 use world::{
-    ASKED, EVERYBODY, NODE_PORT, PATIENCE, WINDOW, balanced, check, cluster, external, names, plan,
+    ASKED, EVERYBODY, NODE_PORT, PATIENCE, WINDOW, balanced, check, cluster, external, plan,
     slices, web, world,
 };
 

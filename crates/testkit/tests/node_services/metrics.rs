@@ -1,9 +1,9 @@
 //! `skepd --metrics-address`, as Prometheus reads it.
 
-use super::world::{NODE_PORT, check, eventually, get, web, world_with};
+use super::world::{NODE_PORT, check, get, web, world_with};
 use std::collections::{BTreeMap, BTreeSet};
 use testkit::gate::Feature;
-use testkit::{require_kernel, require_root};
+use testkit::{eventually, require_kernel, require_root};
 
 const PORT: u16 = 9965;
 

@@ -1,8 +1,8 @@
 //! What Kubernetes says of services, one meaning a test, with real sockets.
 
 use super::world::{
-    ASKED, NODE_PORT, PATIENCE, WINDOW, World, balanced, check, cluster, diagnostics, names, plan,
-    slice, web, world, world_with,
+    ASKED, NODE_PORT, PATIENCE, WINDOW, World, balanced, check, cluster, diagnostics, plan, slice,
+    web, world, world_with,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use testkit::gate::Feature;
 use testkit::manifest::{labels, service};
-use testkit::probe::{Probe, Target, Transport, Verdict};
+use testkit::probe::{Probe, Target, Transport, Verdict, names};
 use testkit::{Binaries, Neighbour, Node, Plan, Pod, require_kernel, require_root};
 
 /// Ports of `web` by number.

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::manifest::{labels, service};
-use testkit::probe::{Outcome, Probe, Target, Transport, Verdict};
+use testkit::manifest::{endpoint_slice, labels, service};
+use testkit::probe::{Probe, Target, Transport, names};
 use testkit::{Binaries, Neighbour, Node, Place, Plan, Pod};
 
 pub const WINDOW: Duration = Duration::from_millis(400);
@@ -73,21 +73,18 @@ pub fn slices(endpoints: &[Endpoint]) -> Vec<Value> {
             if udp {
                 ports.push(json!({"name": "udp", "protocol": "UDP", "port": 8080}));
             }
-            slices.push(json!({
-                "apiVersion": "discovery.k8s.io/v1",
-                "kind": "EndpointSlice",
-                "metadata": {
-                    "namespace": "shop",
-                    "name": format!("web-{}-{udp}", family.to_lowercase()),
-                    "labels": {"kubernetes.io/service-name": "web"},
-                },
-                "addressType": family,
-                "endpoints": of_slice,
-                "ports": ports,
-            }));
+            let name = format!("web-{udp}");
+            slices.push(endpoint_slice(("shop", &name), "web", family, &of_slice, json!(ports)));
         }
     }
     slices
+}
+
+/// An EndpointSlice of service `web` with these endpoints, of one family.
+pub fn slice(name: &str, endpoints: &[Value], ports: Value) -> Value {
+    let first = endpoints.first().and_then(|it| it["addresses"][0].as_str()).unwrap_or_default();
+    let family = if first.contains(':') { "IPv6" } else { "IPv4" };
+    endpoint_slice(("shop", name), "web", family, endpoints, ports)
 }
 
 pub struct World {
@@ -144,14 +141,6 @@ impl World {
     }
 }
 
-pub fn names(outcomes: &[Outcome]) -> BTreeSet<String> {
-    let name = |outcome: &Outcome| match &outcome.verdict {
-        Verdict::Answered(name) => name.clone(),
-        other => other.to_string(),
-    };
-    outcomes.iter().map(name).collect()
-}
-
 /// Asks each address over both transports, from many ports: these answer, and no others.
 #[track_caller]
 pub fn check(probe: &mut Probe, addresses: [IpAddr; 2], port: u16, expected: &[&str]) {
@@ -167,24 +156,6 @@ pub fn check(probe: &mut Probe, addresses: [IpAddr; 2], port: u16, expected: &[&
 }
 
 pub const EVERYBODY: &[&str] = &["shop/web", "far", "own"];
-
-/// An EndpointSlice of service `web` with these endpoints; named after `name` and its family.
-pub fn slice(name: &str, endpoints: &[Value], ports: Value) -> Value {
-    let first = endpoints.first().and_then(|it| it["addresses"][0].as_str()).unwrap_or_default();
-    let family = if first.contains(':') { "IPv6" } else { "IPv4" };
-    json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "namespace": "shop",
-            "name": format!("{name}-{}", family.to_lowercase()),
-            "labels": {"kubernetes.io/service-name": "web"},
-        },
-        "addressType": family,
-        "endpoints": endpoints,
-        "ports": ports,
-    })
-}
 
 /// An answer over HTTP.
 #[derive(Debug)]
@@ -213,16 +184,6 @@ pub fn get(place: &Place, address: IpAddr, port: u16, path: &str) -> std::io::Re
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(malformed)?;
     let status = head.split(' ').nth(1).and_then(|it| it.parse().ok()).ok_or_else(malformed)?;
     Ok(Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() })
-}
-
-/// Waits until it is so.
-#[track_caller]
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within 15 s: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// Everything that `skep status` finds wrong, a line each.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::ends::{End, connect};
 use testkit::gate::Feature;
-use testkit::manifest::{labels, service};
+use testkit::manifest::{endpoint_slice, labels, service};
 use testkit::node::{POOL_V4, POOL_V6};
 use testkit::probe::{Held, Probe, Target, Transport, Verdict};
 use testkit::{Binaries, Neighbour, Node, Plan, Pod, require_kernel, require_root};
@@ -96,21 +96,11 @@ fn slice(family: &str, which: usize, endpoints: &[(&Pod, &Node)]) -> Value {
         .iter()
         .map(|(pod, node)| json!({"addresses": [pod.addresses()[which]], "nodeName": node.name()}))
         .collect();
-    json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "namespace": "shop",
-            "name": format!("web-{}", family.to_lowercase()),
-            "labels": {"kubernetes.io/service-name": "web"},
-        },
-        "addressType": family,
-        "endpoints": endpoints,
-        "ports": [
-            {"name": "tcp", "protocol": "TCP", "port": 8080},
-            {"name": "udp", "protocol": "UDP", "port": 8080},
-        ],
-    })
+    let ports = json!([
+        {"name": "tcp", "protocol": "TCP", "port": 8080},
+        {"name": "udp", "protocol": "UDP", "port": 8080},
+    ]);
+    endpoint_slice(("shop", "web"), "web", family, &endpoints, ports)
 }
 
 impl World {
