@@ -362,7 +362,7 @@ impl Agent for Server {
         let changed = changed.map_err(internal)?;
         if changed {
             let kind = if undo { EventKind::Undrained } else { EventKind::Drained };
-            self.balancing.history.note(kind, address, vips.join(", "), "by command");
+            self.balancing.history.note(kind, address, in_short(&vips), "by command");
         }
         Ok(Response::new(v1::DrainBackendResponse {
             vips,
@@ -406,5 +406,15 @@ impl Agent for Server {
         let text = self.control.ask(move |node| balancer::metrics(node, &balancing)).await?;
         let text = text.map_err(internal)?;
         Ok(Response::new(v1::BalancerMetricsResponse { text }))
+    }
+}
+
+/// Some hundred VIPs may have one backend.
+fn in_short(vips: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown = vips.get(..SHOWN).unwrap_or(vips).join(", ");
+    match vips.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }

@@ -132,11 +132,24 @@ pub struct PortRange {
 }
 
 /// How flows are spread over backends.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hashing {
     pub algorithm: HashAlgorithm,
     /// Slots of each VIP's ring; chosen by the number of backends if missing.
     pub ring_size: Option<u32>,
+    /// Slots that all rings together may have.
+    pub slots: u32,
+}
+
+impl Hashing {
+    /// 16.1 MiB: 128 rings of 65,537.
+    pub const SLOTS: u32 = 16_512 * 512;
+}
+
+impl Default for Hashing {
+    fn default() -> Self {
+        Hashing { algorithm: HashAlgorithm::default(), ring_size: None, slots: Self::SLOTS }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -267,6 +280,30 @@ pub struct Vip {
     pub line: u32,
 }
 
+impl Vip {
+    /// One TCP port, as a manifest that says no more has it.
+    pub fn tcp(address: impl Into<IpNet>, port: u16, backends: Vec<Backend>) -> Self {
+        Vip {
+            block: address.into(),
+            ports: vec![PortRange { first: port, last: port }],
+            protocol: Protocol::Tcp,
+            delivery: DeliveryMode::default(),
+            keep: Keep::default(),
+            hash_on: HashOn::default(),
+            quic: false,
+            tcp_server_id: false,
+            udp_stable_routing: false,
+            udp_flow_migration: false,
+            source_routing: false,
+            prefer_zone: false,
+            new_flows_per_second: None,
+            health_check: None,
+            backends,
+            line: 1,
+        }
+    }
+}
+
 /// What of a packet chooses its backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HashOn {
@@ -294,6 +331,23 @@ pub struct Backend {
     pub forget_flows: bool,
     /// Where it was written.
     pub line: u32,
+}
+
+impl Backend {
+    /// As a manifest that names just the address has it.
+    pub fn at(address: IpAddr) -> Self {
+        Backend {
+            address,
+            port: None,
+            weight: 1,
+            zone: None,
+            state: BackendState::default(),
+            priority: 0,
+            local: false,
+            forget_flows: false,
+            line: 1,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,13 +1,11 @@
 //! Quality of the edge balancer's rings, and what a change of many VIPs costs:
 //! `cargo bench -p services --bench rings`.
 
-use model::load_balancer::{
-    Backend, BackendState, DeliveryMode, Edge, HashOn, Keep, PortRange, Vip,
-};
-use model::{LoadBalancer, ObjectName, Origin, Protocol};
+use model::load_balancer::{Backend, Edge, Vip};
+use model::{LoadBalancer, ObjectName, Origin};
 use services::balancer::ring::{self, Member};
 use services::balancer::{Capacity, Compiler};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,8 +18,9 @@ fn main() {
         quality(count);
     }
     for (vips, backends) in [(1, 100), (500, 100), (500, 1_000)] {
-        change(vips, backends);
+        change(vips, backends, 0);
     }
+    change(500, 100, 1);
 }
 
 fn members(count: usize, weight: impl Fn(usize) -> u32) -> Vec<Member> {
@@ -74,37 +73,16 @@ fn quality(count: usize) {
     );
 }
 
-/// A backend leaves all VIPs.
-fn change(vips: u16, backends: u32) {
+/// A backend leaves all VIPs. Of `own` backends each VIP has others than the next, so that none share
+/// a ring.
+fn change(vips: u16, backends: u32, own: u32) {
     let balancer = |backends: u32| {
-        let backend = |index: u32| Backend {
-            address: Ipv4Addr::from_bits(0x0a00_0001 + index).into(),
-            port: None,
-            weight: 1,
-            zone: None,
-            state: BackendState::Active,
-            priority: 0,
-            local: false,
-            forget_flows: false,
-            line: 1,
-        };
-        let vip = |port: u16| Vip {
-            block: std::net::IpAddr::from([203, 0, 113, 1]).into(),
-            ports: vec![PortRange { first: port, last: port }],
-            protocol: Protocol::Tcp,
-            delivery: DeliveryMode::Ipip,
-            keep: Keep::Moved,
-            hash_on: HashOn::Flow,
-            quic: false,
-            tcp_server_id: false,
-            udp_stable_routing: false,
-            udp_flow_migration: false,
-            source_routing: false,
-            prefer_zone: false,
-            new_flows_per_second: None,
-            health_check: None,
-            backends: (0..backends).map(backend).collect(),
-            line: 1,
+        let backend = |index: u32| Backend::at(Ipv4Addr::from_bits(0x0a00_0001 + index).into());
+        let vip = |port: u16| {
+            let address = IpAddr::from([203, 0, 113, 1]);
+            let others = 1_000 + u32::from(port) * own..1_000 + (u32::from(port) + 1) * own;
+            let all = (0..backends - own).chain(others);
+            Vip::tcp(address, port, all.map(backend).collect())
         };
         Arc::new(LoadBalancer {
             name: ObjectName::new("default", "edge"),
@@ -113,7 +91,8 @@ fn change(vips: u16, backends: u32) {
             origin: Origin::new("bench", 1, 1),
         })
     };
-    let mut compiler = Compiler::new(Capacity::default());
+    // Room for a ring of each VIP and the one before.
+    let mut compiler = Compiler::new(Capacity { rings: 1 << 16, ..Capacity::default() });
     compiler.set(balancer(backends));
     compiler.compile(1).expect("it fits");
     compiler.set(balancer(backends - 1));

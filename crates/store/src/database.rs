@@ -254,6 +254,10 @@ fn milliseconds(time: SystemTime) -> u64 {
 /// anchor), it is written anew, since keeping the whole text with each element could take any
 /// amount of space.
 fn own_text(file: &str, text: &str, manifest: &Manifest) -> (String, u32) {
+    // The only document of a text needs no trial, which takes as long as reading it did.
+    if manifest.source == (0..text.len()) {
+        return (text.to_owned(), manifest.line);
+    }
     let part = text.get(manifest.source.clone()).unwrap_or_default();
     // An element of a list stands behind its dash; spaces put it back to its column.
     let line_start = text.get(..manifest.source.start).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use crate::programs::keep_or_pin;
 use crate::{Config, Result};
-use abi::balancer::maps;
+use abi::balancer::{RING_BLOCK, maps};
 use bpf_kernel::{LoadFailure, Loader, Map, Program};
 use model::load_balancer::Edge;
 use std::collections::BTreeMap;
@@ -30,16 +30,21 @@ impl Programs {
     /// Maps that are pinned are used again, and so are pinned programs that are the same.
     pub fn load(config: &Config, edge: &Edge) -> Result<Self> {
         let dir = config.bpffs.join("maps");
-        // Flows outlive a change of the table's size in the manifest.
-        let pinned = match config.replace_maps {
-            true => None,
-            false => Map::open_if_pinned(&dir.join(maps::FLOWS))?,
+        // Flows and rings outlive a change of their room in the manifest.
+        let room = |map: &str, wanted: u32| -> Result<u32> {
+            let pinned = match config.replace_maps {
+                true => None,
+                false => Map::open_if_pinned(&dir.join(map))?,
+            };
+            Ok(pinned.map_or(wanted, |map| map.layout().max_entries))
         };
-        let flow_table = pinned.map_or(edge.flows.table, |map| map.layout().max_entries);
+        let flow_table = room(maps::FLOWS, edge.flows.table)?;
+        let rings = room(maps::RINGS, edge.hashing.slots.div_ceil(RING_BLOCK as u32))?;
         let (mut object, refused) = Loader::new("balancer")
             .pin_maps(&dir)
             .replace_mismatched(config.replace_maps)
             .max_entries(maps::FLOWS, flow_table)
+            .max_entries(maps::RINGS, rings)
             .programs(&[XDP, TC, CHECK])
             .load_each(objects::BALANCER)?;
         let ids = object.maps().map(|map| Ok(map.info()?.id)).collect::<Result<Vec<u32>>>()?;

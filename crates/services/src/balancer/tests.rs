@@ -3,46 +3,18 @@
 use super::*;
 use abi::balancer::{FrontEnd, RING_BLOCK, RingBlock, backend_flags, slot};
 use model::load_balancer::*;
-use model::{LoadBalancer, ObjectName, Origin, Protocol};
+use model::{LoadBalancer, ObjectName, Origin};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 mod flows;
 
 pub fn backend(address: &str) -> Backend {
-    Backend {
-        address: address.parse().unwrap(),
-        port: None,
-        weight: 1,
-        zone: None,
-        state: BackendState::Active,
-        priority: 0,
-        local: false,
-        forget_flows: false,
-        line: 1,
-    }
+    Backend::at(address.parse().unwrap())
 }
 
 pub fn vip(address: &str, port: u16, backends: Vec<Backend>) -> Vip {
-    let address: std::net::IpAddr = address.parse().unwrap();
-    Vip {
-        block: address.into(),
-        ports: vec![PortRange { first: port, last: port }],
-        protocol: Protocol::Tcp,
-        delivery: DeliveryMode::Ipip,
-        keep: Keep::Moved,
-        hash_on: HashOn::Flow,
-        quic: false,
-        tcp_server_id: false,
-        udp_stable_routing: false,
-        udp_flow_migration: false,
-        source_routing: false,
-        prefer_zone: false,
-        new_flows_per_second: None,
-        health_check: None,
-        backends,
-        line: 1,
-    }
+    Vip::tcp(address.parse::<std::net::IpAddr>().unwrap(), port, backends)
 }
 
 fn balancer(name: &str, vips: Vec<Vip>) -> Arc<LoadBalancer> {

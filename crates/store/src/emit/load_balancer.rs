@@ -133,6 +133,7 @@ fn hashing(edge: &Edge) -> Value {
     if let Some(size) = edge.hashing.ring_size {
         written["ringSize"] = size.into();
     }
+    written["slots"] = edge.hashing.slots.into();
     written
 }
 

@@ -259,6 +259,10 @@ fn hashing(reader: &mut Reader, node: &Node) -> Option<Hashing> {
         Some(node) => ring_size(reader, node).map(Some),
         None => Some(None),
     };
+    let slots = match fields.optional("slots") {
+        Some(node) => number(reader, node, "slots", 4_096..=1 << 30).map(|slots| slots as u32),
+        None => Some(Hashing::SLOTS),
+    };
     fields.finish(reader);
     let algorithm = match (algorithm?, version?) {
         ("katran", "V1") => HashAlgorithm::KatranV1,
@@ -272,7 +276,7 @@ fn hashing(reader: &mut Reader, node: &Node) -> Option<Hashing> {
             HashAlgorithm::Skep
         }
     };
-    Some(Hashing { algorithm, ring_size: ring_size? })
+    Some(Hashing { algorithm, ring_size: ring_size?, slots: slots? })
 }
 
 /// Every step of a backend's walk must go through the whole ring.

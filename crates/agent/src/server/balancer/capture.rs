@@ -6,7 +6,7 @@ use datapath::{Capture, CaptureError, CaptureNames, CaptureRequest, CapturedPack
 use host::process::BootClock;
 use std::pin::Pin;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -25,32 +25,52 @@ pub async fn capture(
 ) -> Result<Packets, Status> {
     let request = parse(request)?;
     let clock = BootClock::now().map_err(|error| Status::internal(error.to_string()))?;
-    let (sender, receiver) = mpsc::channel(BACKLOG);
-    let (begun, lost) = control
+    let (tell, told) = oneshot::channel();
+    // A task of its own: what calls this ends wherever it waits when the client goes, and what was
+    // begun by then must end, too.
+    tokio::spawn(until_gone(control.clone(), request, clock, tell));
+    let receiver = told.await.map_err(|_| Status::unavailable("the agent is stopping"))??;
+    Ok(Box::pin(ReceiverStream::new(receiver)))
+}
+
+/// From before interfaces capture until they don't any more.
+async fn until_gone(
+    control: Control,
+    request: CaptureRequest,
+    clock: BootClock,
+    tell: oneshot::Sender<Result<mpsc::Receiver<Result<v1::CapturedPacket, Status>>, Status>>,
+) {
+    let begun = control
         .ask(move |node| {
             let balancer = node.datapath.balancer_mut();
-            let begun = balancer.begin_capture(&request)?;
-            Ok::<_, CaptureError>((begun, balancer.capture_lost()?))
+            let lost = balancer.capture_lost()?;
+            Ok::<_, CaptureError>((balancer.begin_capture(&request)?, lost))
         })
-        .await?
-        .map_err(refused)?;
-    let control = control.clone();
-    tokio::spawn(async move {
-        let Capture { ring, names, left_out } = begun;
-        let first = v1::CapturedPacket { left_out, ..Default::default() };
-        if sender.send(Ok(first)).await.is_ok()
-            && let Err(status) = forward(&control, ring, &names, clock, lost, &sender).await
-        {
-            // The client may have gone.
-            let _ = sender.send(Err(status)).await;
+        .await
+        .map_err(Status::from)
+        .and_then(|begun| begun.map_err(refused));
+    let (Capture { ring, names, left_out }, lost) = match begun {
+        Ok(begun) => begun,
+        Err(status) => {
+            // Nobody to tell: nothing has begun.
+            let _ = tell.send(Err(status));
+            return;
         }
-        let ended = control.ask(|node| node.datapath.balancer_mut().end_capture()).await;
-        // An agent that is stopping doesn't answer: its next start puts the usual program back.
-        if let Ok(Err(error)) = ended {
-            tracing::error!("interfaces still capture: {error}");
-        }
-    });
-    Ok(Box::pin(ReceiverStream::new(receiver)))
+    };
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    let first = v1::CapturedPacket { left_out, ..Default::default() };
+    if tell.send(Ok(receiver)).is_ok()
+        && sender.send(Ok(first)).await.is_ok()
+        && let Err(status) = forward(&control, ring, &names, clock, lost, &sender).await
+    {
+        // The client may have gone.
+        let _ = sender.send(Err(status)).await;
+    }
+    let ended = control.ask(|node| node.datapath.balancer_mut().end_capture()).await;
+    // An agent that is stopping doesn't answer: its next start puts the usual program back.
+    if let Ok(Err(error)) = ended {
+        tracing::error!("interfaces still capture: {error}");
+    }
 }
 
 /// Until the client has gone.

@@ -535,11 +535,10 @@ impl Transaction {
                 return Ok(0);
             }
             let capacity = self.next.blocks.capacity();
-            let base = self
-                .next
-                .blocks
-                .take(blocks_of(slots.len()))
-                .ok_or(Refusal::Full { what: "blocks of rings", capacity })?;
+            let base = self.next.blocks.take(blocks_of(slots.len())).ok_or(Refusal::Full {
+                what: "rings (in blocks of 512 slots; see `hashing.slots`)",
+                capacity,
+            })?;
             for (index, chunk) in slots.chunks(RING_BLOCK).enumerate() {
                 let mut block = RingBlock { slots: [0; RING_BLOCK] };
                 block.slots[..chunk.len()].copy_from_slice(chunk);

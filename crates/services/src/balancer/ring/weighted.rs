@@ -3,12 +3,12 @@
 //! Every member walks through the slots in an order of its own, as in Maglev, and arrives at each at
 //! a time that its weight sets. A slot wants the member that arrives first; that alone would move no
 //! slot but those of the member that comes or goes, but shares would scatter as chance has it. So
-//! each member has a quota, its exact share, and keeps those of its slots where it was earliest;
-//! what it gives up wants the member that arrives next (Gale and Shapley's deferred acceptance,
-//! whose result does not depend on any order).
+//! each member has a quota, its exact share, and wants those of its slots where it is earliest. As
+//! both sides go by the same times there is one outcome with which no member and slot would rather
+//! have each other (Gale and Shapley's stable matching), and arrivals in order of time lead to it:
+//! each is taken if the slot is nobody's yet and the member has room.
 
 use super::Member;
-use std::collections::BinaryHeap;
 use std::net::IpAddr;
 
 /// The ring of `size` slots, a prime; empty without a member of any weight.
@@ -25,10 +25,8 @@ pub fn weighted(members: &[Member], size: u32) -> Vec<u16> {
         return vec![only.number; size as usize];
     }
     walks.sort_by_key(|walk| (walk.hash, walk.number));
-    let arrivals = Arrivals::of(&walks, size);
     let quotas = quotas(&walks, size);
-    let owners = settle(&arrivals, &quotas, size);
-    owners.into_iter().map(|walk| walks[walk as usize].number).collect()
+    settle(&walks, quotas, size)
 }
 
 /// A member's way through the ring: slot `offset + k * stride` at about time `k / weight`.
@@ -41,6 +39,9 @@ struct Walk {
 }
 
 impl Walk {
+    /// Of time, between two steps of a member of weight 1.
+    const STEP_BITS: u32 = 34;
+
     fn new(member: &Member, size: u32) -> Self {
         let (high, low) = match member.address {
             IpAddr::V4(v4) => (4, u64::from(v4.to_bits())),
@@ -61,7 +62,20 @@ impl Walk {
     /// When the member makes its `step`: a grid with jitter, stretched by the weight.
     fn time(&self, step: u32) -> u64 {
         let jitter = scramble(self.hash.wrapping_add(u64::from(step) << 8)) & 0xffff;
-        ((u64::from(step) << 16 | jitter) << 18) / u64::from(self.weight)
+        (u64::from(step) << Self::STEP_BITS | jitter << (Self::STEP_BITS - 16))
+            / u64::from(self.weight)
+    }
+
+    /// How many steps may be made before `time`: jitter brings none there earlier than the grid.
+    fn steps_before(&self, time: u64) -> u32 {
+        let steps = (u128::from(time) * u128::from(self.weight)).div_ceil(1 << Self::STEP_BITS);
+        u32::try_from(steps).unwrap_or(u32::MAX)
+    }
+
+    /// The slot of the next step.
+    fn after(&self, slot: u32, size: u32) -> u32 {
+        let next = slot + self.stride;
+        if next >= size { next - size } else { next }
     }
 }
 
@@ -71,64 +85,6 @@ fn scramble(word: u64) -> u64 {
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ z >> 31
-}
-
-/// Who arrives at each slot, in order of time.
-struct Arrivals {
-    /// (time, index of the walk), by slot.
-    list: Vec<(u64, u32)>,
-    /// Where each slot's arrivals begin; one more at the end.
-    starts: Vec<u32>,
-}
-
-impl Arrivals {
-    /// As many that nearly every slot has several: the rest is dealt with by [`settle`].
-    fn of(walks: &[Walk], size: u32) -> Self {
-        let total: u64 = walks.iter().map(|walk| u64::from(walk.weight)).sum();
-        let wanted = u64::from(size) * u64::from(size.ilog2() + 2);
-        let steps = |walk: &Walk| {
-            let share = (wanted * u64::from(walk.weight)).div_ceil(total);
-            share.min(u64::from(size)) as u32
-        };
-        let mut starts = vec![0u32; size as usize + 1];
-        for_each_step(walks, size, steps, |_, slot, _| starts[slot as usize + 1] += 1);
-        for slot in 0..size as usize {
-            starts[slot + 1] += starts[slot];
-        }
-        let mut list = vec![(0, 0); starts[size as usize] as usize];
-        let mut ends = starts.clone();
-        for_each_step(walks, size, steps, |index, slot, step| {
-            let end = &mut ends[slot as usize];
-            list[*end as usize] = (walks[index as usize].time(step), index);
-            *end += 1;
-        });
-        for slot in 0..size as usize {
-            list[starts[slot] as usize..starts[slot + 1] as usize].sort_unstable();
-        }
-        Arrivals { list, starts }
-    }
-
-    fn at(&self, slot: u32) -> &[(u64, u32)] {
-        &self.list[self.starts[slot as usize] as usize..self.starts[slot as usize + 1] as usize]
-    }
-}
-
-fn for_each_step(
-    walks: &[Walk],
-    size: u32,
-    steps: impl Fn(&Walk) -> u32,
-    mut each: impl FnMut(u32, u32, u32),
-) {
-    for (index, walk) in walks.iter().enumerate() {
-        let mut slot = walk.offset;
-        for step in 0..steps(walk) {
-            each(index as u32, slot, step);
-            slot += walk.stride;
-            if slot >= size {
-                slot -= size;
-            }
-        }
-    }
 }
 
 /// Each member's share, rounded so that the sum is `size`: the largest remainders are rounded up.
@@ -145,39 +101,68 @@ fn quotas(walks: &[Walk], size: u32) -> Vec<u32> {
     quotas
 }
 
-/// Every slot asks its arrivals in turn; a member with more than its quota gives up where it was
-/// latest.
-fn settle(arrivals: &Arrivals, quotas: &[u32], size: u32) -> Vec<u32> {
-    const NOBODY: u32 = u32::MAX;
-    let mut owners = vec![NOBODY; size as usize];
-    let mut asked = vec![0u32; size as usize];
-    let mut held: Vec<BinaryHeap<(u64, u32)>> =
-        quotas.iter().map(|quota| BinaryHeap::with_capacity(*quota as usize + 1)).collect();
-    let mut waiting: Vec<u32> = (0..size).collect();
-    let mut without = Vec::new();
-    while let Some(slot) = waiting.pop() {
-        let Some(&(time, member)) = arrivals.at(slot).get(asked[slot as usize] as usize) else {
-            without.push(slot);
-            continue;
-        };
-        asked[slot as usize] += 1;
-        let heap = &mut held[member as usize];
-        heap.push((time, slot));
-        owners[slot as usize] = member;
-        if heap.len() > quotas[member as usize] as usize
-            && let Some((_, given_up)) = heap.pop()
-        {
-            owners[given_up as usize] = NOBODY;
-            waiting.push(given_up);
+/// Gives every slot to the member that arrives first of those that have room.
+fn settle(walks: &[Walk], mut room: Vec<u32>, size: u32) -> Vec<u16> {
+    const NOBODY: u16 = 0;
+    let total: u64 = walks.iter().map(|walk| u64::from(walk.weight)).sum();
+    let mut walkers: Vec<Walker> =
+        (0..walks.len()).map(|index| Walker::new(&walks[index], index, size, total)).collect();
+    let mut ring = vec![NOBODY; size as usize];
+    // Times are looked at in spans, in which all together make some part of `size` steps.
+    let span = (u64::from(size / 16) << Walk::STEP_BITS) / total + 1;
+    let mut end = 0;
+    // (time, index of the walk, slot)
+    let mut arrivals: Vec<(u64, u32, u32)> = Vec::new();
+    while !walkers.is_empty() || !arrivals.is_empty() {
+        end += span;
+        for walker in &mut walkers {
+            let walk = &walks[walker.index];
+            let until = walk.steps_before(end).min(walker.steps);
+            while walker.step < until {
+                if ring[walker.slot as usize] == NOBODY {
+                    arrivals.push((walk.time(walker.step), walker.index as u32, walker.slot));
+                }
+                walker.slot = walk.after(walker.slot, size);
+                walker.step += 1;
+            }
         }
+        arrivals.sort_unstable();
+        let in_time = arrivals.partition_point(|(time, ..)| *time < end);
+        for (_, index, slot) in arrivals.drain(..in_time) {
+            let (owner, room) = (&mut ring[slot as usize], &mut room[index as usize]);
+            if *owner == NOBODY && *room > 0 {
+                *owner = walks[index as usize].number;
+                *room -= 1;
+            }
+        }
+        walkers.retain(|walker| room[walker.index] > 0 && walker.step < walker.steps);
     }
-    // The few whose arrivals were all refused: to whoever has room.
-    without.sort_unstable();
-    let mut room = (0..quotas.len()).flat_map(|member| {
-        std::iter::repeat_n(member as u32, quotas[member] as usize - held[member].len())
-    });
-    for slot in without {
-        owners[slot as usize] = room.next().unwrap_or(0);
+    // The few where nobody with room arrived.
+    let mut with_room = walks
+        .iter()
+        .zip(room)
+        .flat_map(|(walk, room)| std::iter::repeat_n(walk.number, room as usize));
+    for owner in ring.iter_mut().filter(|owner| **owner == NOBODY) {
+        *owner = with_room.next().unwrap_or(NOBODY);
     }
-    owners
+    ring
+}
+
+/// How far a member has come.
+struct Walker {
+    /// Of its walk.
+    index: usize,
+    slot: u32,
+    step: u32,
+    /// It makes no more.
+    steps: u32,
+}
+
+impl Walker {
+    fn new(walk: &Walk, index: usize, size: u32, total: u64) -> Self {
+        // As many that nearly every slot finds its owner.
+        let wanted = u64::from(size) * u64::from(size.ilog2() + 2);
+        let share = (wanted * u64::from(walk.weight)).div_ceil(total);
+        Walker { index, slot: walk.offset, step: 0, steps: share.min(u64::from(size)) as u32 }
+    }
 }

@@ -77,7 +77,7 @@ fn every_field_is_emitted() {
     clientMtu: 1500
     sources: {ipv4: 10.0.13.37, ipv6: 'fc00:2307::1337'}
     masquerade: {ipv4: 10.0.0.9, ipv6: 'fc00::9', ports: 61000-62000}
-  hashing: {algorithm: katran, version: V1, ringSize: 65537}
+  hashing: {algorithm: katran, version: V1, ringSize: 65537, slots: 1000000}
   flows: {keep: all, table: 1000, idle: 30s}
   serverIds: [{id: 1022, backend: 10.0.0.1}]
   sourceRoutes: [{source: 192.168.0.0/17, backend: 'fc00::2307:1'}]
