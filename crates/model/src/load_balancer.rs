@@ -152,7 +152,7 @@ impl Default for Hashing {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum HashAlgorithm {
     /// Weighted Maglev: shares in proportion, least disruption.
     #[default]

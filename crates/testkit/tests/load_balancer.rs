@@ -242,7 +242,7 @@ fn connections_are_spread_and_foretold() {
     assert!(list.contains("2 of 3"), "{list}");
 
     let status = world.node.skep().json(&["lb", "status"]).unwrap();
-    let mut tables = status["tables"].as_array().unwrap().iter();
+    let mut tables = status[0]["tables"].as_array().unwrap().iter();
     let rings = tables.find(|table| table["name"] == "ring blocks").unwrap();
     assert_eq!(rings["capacity"], json!(RING_BLOCKS), "{rings}");
 }

@@ -189,10 +189,12 @@ impl Balancer {
 fn load(config: &Config, filter: &CaptureFilter) -> Result<(Program, AsyncRing)> {
     let dir = config.bpffs.join("maps");
     // Those of the program that it stands in for, whose sizes the agent chose.
-    let flows = Map::open(&dir.join(maps::FLOWS))?.layout().max_entries;
+    let room = |map: &str| Map::open(&dir.join(map)).map(|map| map.layout().max_entries);
+    let (flows, rings) = (room(maps::FLOWS)?, room(maps::RINGS)?);
     let mut object = Loader::new("balancer")
         .pin_maps(&dir)
         .max_entries(maps::FLOWS, flows)
+        .max_entries(maps::RINGS, rings)
         .programs(&[PROGRAM])
         .load(objects::BALANCER)?;
     Table::<u32, CaptureFilter>::new(Map::open(&dir.join(maps::CAPTURE))?)?.insert(&0, filter)?;

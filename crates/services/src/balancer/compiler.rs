@@ -6,6 +6,7 @@
 //! backends are the same, and were, share one.
 
 mod output;
+mod spec;
 mod tables;
 
 pub use tables::{Adopted, Capacity, Change, Changes, Rows, Used};
@@ -19,6 +20,7 @@ use ipnet::IpNet;
 use model::load_balancer::{Backend, Edge, PortRange, Vip};
 use model::{LoadBalancer, ObjectName, Origin};
 use output::{Settled, State, VipState};
+use spec::RingSpec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -251,8 +253,12 @@ impl Compiler {
             }
         }
         next.adopt_vips(vips.iter().map(|(_, vip)| *vip));
-        for ((_, vip), roles) in vips.iter().zip(&roles_of) {
-            next.vip(&edge, vip, roles, now_ns)?;
+        let vips_and_roles = || vips.iter().map(|(_, vip)| *vip).zip(&roles_of);
+        let specs: Vec<RingSpec> =
+            vips_and_roles().map(|(vip, roles)| next.spec(&edge, vip, roles)).collect();
+        next.make_rings(vips.iter().map(|(_, vip)| *vip).zip(&specs));
+        for ((vip, roles), spec) in vips_and_roles().zip(specs) {
+            next.vip(&edge, vip, roles, spec, now_ns)?;
         }
         let (changes, state) = next.finish(Some(&edge), vips.iter().map(|(_, vip)| *vip))?;
         self.state = state;

@@ -14,7 +14,7 @@ use abi::balancer::slot;
 use std::net::IpAddr;
 
 /// A backend that takes new flows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member {
     /// Backend number, 1 to 32,767. It is only what slots hold; where they are depends on the
     /// address, port and weight.

@@ -23,6 +23,15 @@ impl Rings {
         Rings { current: owners, previous: Vec::new(), window_end_ns: 0 }
     }
 
+    /// The owner of each slot.
+    pub fn owners(&self) -> Vec<u16> {
+        self.current.iter().map(|slot| slot & slot::BACKEND).collect()
+    }
+
+    pub fn has_owners(&self) -> bool {
+        self.current.iter().any(|slot| slot & slot::BACKEND != 0)
+    }
+
     /// Slots whose flows are looked for in the table.
     pub fn moved(&self) -> usize {
         self.current.iter().filter(|slot| *slot & slot::MOVED != 0).count()

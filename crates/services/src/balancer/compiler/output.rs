@@ -1,20 +1,22 @@
 //! A transaction: from the tables as they are to the tables as they should be.
 
 use super::Refusal;
+use super::spec::RingSpec;
 use super::tables::{Adopted, Capacity, Change, Changes, Rows, Used};
 use crate::balancer::blocks::{Blocks, blocks_of};
 use crate::balancer::keys::{Keys, VipKey, echo, keys};
 use crate::balancer::numbers::Numbers;
-use crate::balancer::ring::{self, Member, Version};
-use crate::balancer::roles::{FULL, Role};
+use crate::balancer::ring;
+use crate::balancer::roles::Role;
 use crate::balancer::rows::{self, BackendKey};
 use crate::balancer::transition::Rings;
 use abi::Address;
 use abi::balancer::{DownKey, FrontEnd, RING_BLOCK, RingBlock, SourceKey, slot};
-use model::load_balancer::{Edge, HashAlgorithm, Keep, ServerId, SourceRoute, Vip};
+use model::load_balancer::{Edge, ServerId, SourceRoute, Vip};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 /// What is in force.
 #[derive(Clone, Debug)]
@@ -58,18 +60,6 @@ impl Ring {
         let previous = self.previous.map(|base| (base, blocks_of(self.rings.previous.len())));
         [Some(current), previous].into_iter().flatten().filter(|(_, length)| *length > 0)
     }
-}
-
-/// Everything that decides on the owners of slots.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct RingSpec {
-    algorithm: u8,
-    len: u32,
-    /// Number, address, port, weight; sorted.
-    members: Vec<(u16, IpAddr, u16, u32)>,
-    /// Numbers of those that are dead for this VIP, though they may live for others; sorted.
-    dead: Vec<u16>,
-    keeps_moved: bool,
 }
 
 /// Rings without the slots that nobody needs any more, by the rings that they take the place of.
@@ -349,6 +339,7 @@ impl Transaction {
         edge: &Edge,
         vip: &Vip,
         roles: &[Role],
+        spec: RingSpec,
         now_ns: u64,
     ) -> Result<(), Refusal> {
         let key = VipKey::of(vip);
@@ -361,7 +352,6 @@ impl Transaction {
         if new {
             self.changes.reset_vips.push(number);
         }
-        let spec = self.spec(edge, vip, roles);
         let old = self.old_ring(&key);
         let idle_ns = edge.flows.idle.as_nanos() as u64;
         let ring = self.ring(old, spec, now_ns, idle_ns)?;
@@ -400,44 +390,9 @@ impl Transaction {
         Ok(())
     }
 
-    fn spec(&self, edge: &Edge, vip: &Vip, roles: &[Role]) -> RingSpec {
-        let katran = edge.hashing.algorithm != HashAlgorithm::Skep;
-        let mut members: Vec<(u16, IpAddr, u16, u32)> = vip
-            .backends
-            .iter()
-            .zip(roles)
-            .filter_map(|(backend, role)| {
-                let Role::Serves(weight) = role else { return None };
-                let number = self.next.backends.find(&BackendKey::of(vip, backend))?;
-                // Katran's first ring gives as many slots in its first round as the weight says.
-                let weight = if katran { (weight / u32::from(FULL)).max(1) } else { *weight };
-                Some((number as u16, backend.address, backend.port.unwrap_or(0), weight))
-            })
-            .collect();
-        members.sort_unstable();
-        let mut dead: Vec<u16> = vip
-            .backends
-            .iter()
-            .zip(roles)
-            .filter(|(_, role)| matches!(role, Role::Dead(_)))
-            .filter_map(|(one, _)| self.next.backends.find(&BackendKey::of(vip, one)))
-            .map(|number| number as u16)
-            .collect();
-        dead.sort_unstable();
-        let divisor = members.iter().fold(0, |divisor, member| gcd(divisor, member.3));
-        if !katran && divisor > 1 {
-            for member in &mut members {
-                member.3 /= divisor;
-            }
-        }
-        RingSpec {
-            algorithm: edge.hashing.algorithm as u8,
-            // Of all that are listed, so that a ring keeps its size when health changes.
-            len: rows::ring_len(edge, vip.backends.len()),
-            members,
-            dead,
-            keeps_moved: vip.keep == Keep::Moved,
-        }
+    /// What a VIP's ring has to be, once all backends are used.
+    pub fn spec(&self, edge: &Edge, vip: &Vip, roles: &[Role]) -> RingSpec {
+        RingSpec::of(edge, vip, roles, |key| self.next.backends.find(key))
     }
 
     /// The ring for `spec` after `old`.
@@ -465,7 +420,12 @@ impl Transaction {
         let living = self.living();
         let alive =
             |number: u16| living.contains(&number) && spec.dead.binary_search(&number).is_err();
-        let mut owners = self.owners(&spec);
+        let mut owners = match &old {
+            Some(old) if old.spec.as_ref() == Some(&spec) && old.rings.has_owners() => {
+                old.rings.owners()
+            }
+            _ => self.owners(&spec),
+        };
         if owners.is_empty() && spec.keeps_moved {
             // Nobody takes new flows; those that are under way stay with who has them.
             let known = before.current.iter().map(|slot| slot & slot::BACKEND);
@@ -508,24 +468,30 @@ impl Transaction {
         living
     }
 
-    fn owners(&mut self, spec: &RingSpec) -> Vec<u16> {
-        if let Some(owners) = self.owners.get(spec) {
-            return owners.clone();
-        }
-        let members: Vec<Member> = spec
-            .members
-            .iter()
-            .map(|&(number, address, port, weight)| Member { number, address, port, weight })
-            .collect();
-        let owners = if spec.algorithm == HashAlgorithm::KatranV1 as u8 {
-            ring::katran(&members, Version::V1, spec.len)
-        } else if spec.algorithm == HashAlgorithm::KatranV2 as u8 {
-            ring::katran(&members, Version::V2, spec.len)
-        } else {
-            ring::weighted(&members, spec.len)
+    /// Makes the rings that these VIPs will need, on all processors: nothing else of a change takes
+    /// as long.
+    pub fn make_rings<'v>(&mut self, vips: impl Iterator<Item = (&'v Vip, &'v RingSpec)>) {
+        let made = |vip: &Vip, spec: &RingSpec| {
+            let old = self.old_ring(&VipKey::of(vip));
+            old.is_some_and(|old| old.spec.as_ref() == Some(spec))
         };
-        self.owners.insert(spec.clone(), owners.clone());
-        owners
+        let wanted: HashSet<&RingSpec> =
+            vips.filter(|(vip, spec)| !made(vip, spec)).map(|(_, spec)| spec).collect();
+        let wanted: Vec<&RingSpec> = wanted.into_iter().collect();
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let parts = wanted.chunks(wanted.len().div_ceil(threads).max(1));
+        thread::scope(|scope| {
+            let make = |part: &[&RingSpec]| -> Vec<(RingSpec, Vec<u16>)> {
+                part.iter().map(|spec| ((*spec).clone(), spec.owners())).collect()
+            };
+            let parts: Vec<_> = parts.map(|part| scope.spawn(move || make(part))).collect();
+            // What a thread has not made is made when it is needed.
+            self.owners.extend(parts.into_iter().filter_map(|part| part.join().ok()).flatten());
+        });
+    }
+
+    fn owners(&mut self, spec: &RingSpec) -> Vec<u16> {
+        self.owners.entry(spec.clone()).or_insert_with(|| spec.owners()).clone()
     }
 
     /// Puts rings into free blocks.
@@ -615,8 +581,4 @@ fn check_room(rows: &Rows, capacity: &Capacity) -> Result<(), Refusal> {
         Some((what, _, capacity)) => Err(Refusal::Full { what, capacity }),
         None => Ok(()),
     }
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
