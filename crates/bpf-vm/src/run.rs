@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::fmt;
-use std::mem::MaybeUninit;
 use std::ptr;
 
 use bpf_isa::{AtomicOp, Narrow, Size, Width};
@@ -17,6 +16,11 @@ use crate::state::{Kind, State};
 use crate::trace::Trace;
 use crate::window;
 
+mod stack;
+
+use stack::Stack;
+pub(crate) use stack::with_stack;
+
 /// Bytes of stack per function, as in the kernel.
 pub const FRAME: usize = 512;
 
@@ -27,34 +31,11 @@ pub const FRAMES: usize = 8;
 /// (`MAX_TAIL_CALL_CNT`, `include/linux/bpf.h`, Linux 6.12).
 pub const TAIL_CALLS: u32 = 33;
 
-const STACK: usize = FRAME * FRAMES;
-
 /// How often `may_goto` lets a run go round, as in the kernel (`BPF_MAX_LOOPS`, Linux 6.9).
 const LOOPS: u32 = 8 << 20;
 
 /// `-EPERM`: what a program finds in `r0` behind a tail call that is one too many.
 const REFUSED: u64 = -1i64 as u64;
-
-/// What lies at the same place in a page as what was just stored, a processor takes for the same
-/// until it has looked closer, and waits. So the first frame, which is the last, is half a page from
-/// where [`Run`] lies, which comes before the stack.
-#[repr(C, align(64))]
-struct Stack {
-    frames: [MaybeUninit<u8>; STACK],
-    distance: [MaybeUninit<u8>; 2048],
-}
-
-impl Stack {
-    fn new() -> Self {
-        let (frames, distance) = ([MaybeUninit::uninit(); _], [MaybeUninit::uninit(); _]);
-        Self { frames, distance }
-    }
-
-    /// The address behind the first frame.
-    fn end(&mut self) -> u64 {
-        self.frames.as_mut_ptr().expose_provenance() as u64 + STACK as u64
-    }
-}
 
 /// Runs a program from its first instruction.
 #[inline]
@@ -164,14 +145,6 @@ impl<'m> Host<'m> {
     }
 }
 
-/// For programs that need no run: a stack of which the first frame is clear.
-#[inline(never)]
-pub(crate) fn with_stack<R>(enter: impl FnOnce(u64) -> R) -> R {
-    let mut stack = Stack::new();
-    stack.frames[STACK - FRAME..].fill(MaybeUninit::new(0));
-    enter(stack.end())
-}
-
 /// The memory as if it had been lent for the run only.
 fn shortened<'r>(memory: &'r mut Memory<'_>) -> &'r mut Memory<'r> {
     // SAFETY: the lifetime says how long what was lent lives, at least; a shorter one is true as
@@ -195,7 +168,7 @@ pub(crate) struct Run<'m> {
     pub native: Native,
     /// Why machine code was left before its end.
     pub stop: Option<Stop>,
-    /// The stack is [`STACK`] bytes that lie before this address.
+    /// The stack is all [`FRAMES`], which lie before this address.
     pub stack_end: u64,
     /// The current frame, counted from 0.
     pub depth: usize,
