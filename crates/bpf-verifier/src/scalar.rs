@@ -238,15 +238,17 @@ impl Scalar {
         if min <= max {
             tighten(min, max);
         }
-        // A 32-bit number, sign extended, whose lower half isn't negative.
+        // A 32-bit number, sign extended, whose lower half isn't negative. The kernel takes the lower
+        // half's bounds then, also where those of the whole were narrower
+        // (__reg_deduce_mixed_bounds, Linux 6.18); what it refuses for that isn't accepted here.
         let (min, max) = (i64::from(self.s32.min), i64::from(self.s32.max));
         if min >= 0
             && min <= max
             && self.s64.min >= i64::from(i32::MIN)
             && self.s64.max <= i64::from(i32::MAX)
         {
-            self.s64.narrow(min, max);
-            self.u64.narrow(min.cast_unsigned(), max.cast_unsigned());
+            self.s64 = Bounds::new(min, max);
+            self.u64 = Bounds::new(min.cast_unsigned(), max.cast_unsigned());
             self.bits = self.bits.intersect(Tnum::range(min.cast_unsigned(), max.cast_unsigned()));
         }
     }

@@ -226,4 +226,10 @@ fn what_is_learned() {
     let mut byte = Scalar::of_bytes(1);
     byte.alu(AluOp::Lsh, Width::W64, &Scalar::exactly(2));
     assert_eq!((byte.u64, byte.bits.mask), (Bounds::new(0, 1020), 0x3fc));
+    // Only 0 is both; the kernel takes the bounds of the lower half.
+    let mut negative = Scalar::ZERO;
+    negative.alu(AluOp::Sub, Width::W64, &Scalar::of_bytes(4));
+    let mut limit = Scalar::exactly(42);
+    Scalar::refine(&mut negative, &mut limit, Condition::Greater, Width::W64, false);
+    assert_eq!((negative.u64, negative.s64), (Bounds::new(0, 42), Bounds::new(0, 42)));
 }

@@ -378,8 +378,9 @@ fn learn(
     }
     for number in [&mut x, &mut y] {
         if number.is_contradiction() {
-            // The way can't be taken; it is walked with nothing known.
-            *number = Scalar::UNKNOWN;
+            // The way can't be taken; it is walked with nothing known but the bits that were worked
+            // out, as in the kernel (__mark_reg_unbounded, Linux 6.18).
+            number.forget_bounds();
         }
     }
     let frame = state.frame_mut();
