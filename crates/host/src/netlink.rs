@@ -1,6 +1,7 @@
 //! One connection to the kernel's rtnetlink in one namespace.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,6 +12,7 @@ use netlink_packet_core::{
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use tokio::sync::Mutex;
 
 use crate::{Error, NetNamespace, Result};
 
@@ -25,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Netlink {
     handle: rtnetlink::Handle,
     namespace: NetNamespace,
+    /// The kernel writes one list at a time to a socket, and refuses a second (EBUSY;
+    /// net/netlink/af_netlink.c, __netlink_dump_start).
+    lists: Arc<Mutex<()>>,
 }
 
 impl Netlink {
@@ -39,7 +44,7 @@ impl Netlink {
         let (connection, handle, _) =
             opened.map_err(|source| Error::system("open a netlink socket", source))?;
         runtime.spawn(connection);
-        Ok(Self { handle, namespace: namespace.clone() })
+        Ok(Self { handle, namespace: namespace.clone(), lists: Arc::default() })
     }
 
     /// The namespace this connection works in.
@@ -76,6 +81,7 @@ impl Netlink {
         message: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>> {
         const ATTEMPTS: usize = 10;
+        let _only = self.lists.lock().await;
         for _ in 0..ATTEMPTS {
             let answer = self.exchange(&what, message.clone(), NLM_F_REQUEST | NLM_F_DUMP).await?;
             if !answer.torn {
@@ -152,4 +158,23 @@ pub(crate) fn loopback_up() -> Result<()> {
         }
     };
     send().map_err(|source| Error::Netlink { what: "set `lo` up".into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lists_may_be_asked_for_at_once() {
+        let netlink = Netlink::connect(&NetNamespace::current().unwrap()).unwrap();
+        let ask = async || {
+            netlink.links().await?;
+            netlink.addresses(None).await?;
+            netlink.routes(1).await?;
+            netlink.neighbours(1).await
+        };
+        for answer in futures::future::join_all((0..64).map(|_| ask())).await {
+            answer.unwrap();
+        }
+    }
 }
