@@ -378,9 +378,10 @@ fn learn(
     }
     for number in [&mut x, &mut y] {
         if number.is_contradiction() {
-            // The way can't be taken; it is walked with nothing known but the bits that were worked
-            // out, as in the kernel (__mark_reg_unbounded, Linux 6.18).
-            number.forget_bounds();
+            // The way can't be taken; it is walked with nothing known. (The kernel still knows the
+            // bits that it has worked out, but takes no bounds from them; __mark_reg_unbounded,
+            // Linux 6.18.)
+            *number = Scalar::UNKNOWN;
         }
     }
     let frame = state.frame_mut();
